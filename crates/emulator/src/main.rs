@@ -1,0 +1,3 @@
+//! The emulator's binary.
+
+fn main() {}
