@@ -1,1 +1,17 @@
-//! The core.
+//! The judgement of dbt-token-operator: one observation in, one next step and the time to look again out.
+//!
+//! [`plan`](plan::plan) is total, deterministic and quiet. It reads no clock, no randomness and no environment, does no
+//! I/O, cannot fail, and asks for no write when nothing changed. All failure is in the shell, which makes no choices.
+//!
+//! Start reading at [`plan`], then the stages in the order in which it asks them, then [`ledger`], the commit record.
+//! [`invariant`] says what must never happen; [`interlock`] refuses an effect that would make it happen.
+
+pub mod desired;
+pub mod effect;
+pub mod grant;
+pub mod identity;
+pub mod ledger;
+pub mod mark;
+pub mod observation;
+pub mod permission;
+pub mod report;

@@ -1,0 +1,215 @@
+//! What a plan may ask the shell to do, and what the shell may say came of it.
+
+use jiff::Timestamp;
+
+use crate::grant::GrantRows;
+use crate::identity::{Fingerprint, RenderRule, Serial, TokenId};
+use crate::ledger::Ledger;
+use crate::observation::{Condemnation, CondemnedReason};
+use crate::permission::Probe;
+
+/// One effect. Each is conditional, so that a replica which acts on an old observation does no harm.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Adds the finalizer to the object. Harmless: it can be added again.
+    AddFinalizer,
+    /// Replaces the ledger under a compare-and-swap on the object's resourceVersion, together with the report.
+    WriteLedger {
+        /// What the change is, for logs and for the interlock.
+        entry: LedgerEntry,
+        /// The ledger as it shall be.
+        ledger: Box<Ledger>,
+    },
+    /// Creates the target, empty, with our label. Fails if anything of that name is there.
+    ClaimTarget,
+    /// Creates the slot of a serial, empty, in the operator's own namespace. Fails if it is there.
+    Reserve(Serial),
+    /// Creates a token with its grants in one call, then fills the slot under a compare-and-swap. If the process dies
+    /// between the two, nobody can use the token and its mark lets it be swept.
+    Mint {
+        /// The slot that it fills.
+        serial: Serial,
+        /// The full name in dbt, mark included.
+        name: String,
+        /// What it grants.
+        rows: GrantRows,
+    },
+    /// The older second call: posts the permissions of a token that dbt reports to have none. dbt refuses a second one.
+    Grant {
+        /// The serial of the token.
+        serial: Serial,
+        /// dbt's id.
+        token: TokenId,
+        /// What to grant.
+        rows: GrantRows,
+    },
+    /// Calls dbt with the string in the slot, one call per API family. On success the ledger commits the token, under a
+    /// compare-and-swap; on refusal the slot is condemned.
+    Prove {
+        /// The serial of the token.
+        serial: Serial,
+        /// dbt's id.
+        token: TokenId,
+        /// The calls to make; empty if no call can try the token and the user allowed that.
+        probes: Vec<Probe>,
+        /// The ledger if all of them pass.
+        committed: Box<Ledger>,
+    },
+    /// Marks a slot, for good, as one whose token is never published. Rests on: a condemned slot is never labelled
+    /// `committed`, and only a committed one is ever projected.
+    Condemn {
+        /// The slot.
+        serial: Serial,
+        /// Why.
+        why: Condemnation,
+    },
+    /// Marks the slot of `current` as committed, for good; refused for a condemned slot.
+    LabelCommitted(Serial),
+    /// Writes the target from the slot, under a compare-and-swap on the target's uid and resourceVersion.
+    Project {
+        /// The slot to write from.
+        serial: Serial,
+        /// The token in it.
+        token: TokenId,
+        /// The rule by which the target is rendered.
+        rule: RenderRule,
+    },
+    /// Verifies `current` from the target's own bytes, then revokes a retiring or a stray token. Rests on: a retiring
+    /// token cannot become `current` again, serials never return, and a later target is not overwritten by an earlier one.
+    Retire {
+        /// The token to revoke.
+        token: TokenId,
+        /// Its serial.
+        serial: Serial,
+        /// The published token, which must prove itself first.
+        successor: Serial,
+        /// The calls that prove it.
+        probes: Vec<Probe>,
+        /// The rule by which the target must have been rendered.
+        rule: RenderRule,
+    },
+    /// Revokes a token of ours that nobody can use. Rests on: its serial is below the ledger's, is named by nothing and
+    /// never returns; and its slot is closed, condemned, or holds another token.
+    Revoke {
+        /// The token.
+        token: TokenId,
+        /// Its serial.
+        serial: Serial,
+        /// Why it may go.
+        because: RevokedBecause,
+    },
+    /// Deletes a slot under preconditions on its uid and resourceVersion. Rests on: a closed slot cannot be filled.
+    CloseSlot(Serial),
+    /// Leaves a record without a string of a token that stays when its object goes.
+    LeaveRecord {
+        /// The serial of the token.
+        serial: Serial,
+        /// dbt's id.
+        token: TokenId,
+    },
+    /// Takes our label and annotations off the target and leaves its data.
+    ReleaseTarget,
+    /// Deletes the target under preconditions on its uid and resourceVersion.
+    DeleteTarget,
+    /// Lets the object go.
+    RemoveFinalizer(LetGo),
+}
+
+/// A change of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LedgerEntry {
+    /// An attempt begins.
+    Open,
+    /// An attempt failed for good, and the next one waits.
+    GiveUp,
+    /// The attempt is not wanted any more.
+    Abandon,
+    /// A lost ledger is written again from slots and target.
+    Rebuild,
+    /// A retiring token is gone.
+    Forget(Serial),
+    /// Tokens exist that the ledger does not know.
+    SetBack,
+    /// A person confirmed that they are ours.
+    SetBackConfirmed,
+    /// Deletion begins under a policy.
+    Delete,
+    /// Deletion can no longer be called off.
+    Clear,
+}
+
+/// Why a token may be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RevokedBecause {
+    /// Its string was lost, or it was never published.
+    Stray,
+    /// Its object is being deleted.
+    Deletion,
+}
+
+/// How an object is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LetGo {
+    /// Everything was revoked and removed.
+    Clean,
+    /// The token and the Secret stay, as asked.
+    Retained,
+    /// dbt could not be reached in time: the slots stay, and the tokens are revoked when it answers again.
+    LeftBehind,
+}
+
+/// What the plan wants to be read before it decides. Reading never changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// The account's token list, by a request that begins at this time or later.
+    Tokens(Timestamp),
+    /// One token that the list does not show.
+    Token(TokenId),
+    /// The account's projects.
+    Projects,
+    /// The account's environments.
+    Environments,
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// A token was created, and its string is in the slot.
+    Created(TokenId),
+    /// dbt refused to create the token; nothing was made.
+    Rejected {
+        /// dbt's message, for the user.
+        message: String,
+    },
+    /// A live check was refused; nothing was committed or revoked.
+    Refused {
+        /// Why.
+        why: Condemnation,
+    },
+    /// Something else had changed in between; look again.
+    Conflict,
+    /// The target exists already and is not ours.
+    TargetForeign {
+        /// Who last wrote it.
+        manager: String,
+    },
+}
+
+impl Condemnation {
+    /// The new token was refused.
+    pub fn refused(detail: impl Into<String>) -> Self {
+        Self { reason: CondemnedReason::VerificationRefused, detail: detail.into() }
+    }
+
+    /// dbt granted something else.
+    pub fn grants_differ(granted: &GrantRows, wanted: &GrantRows) -> Self {
+        Self { reason: CondemnedReason::GrantsDiffer, detail: format!("dbt granted {granted} instead of {wanted}") }
+    }
+}
+
+/// The fingerprint of a create's answer, kept on the slot.
+pub fn granted(rows: &GrantRows) -> Fingerprint {
+    rows.fingerprint()
+}

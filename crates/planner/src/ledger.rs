@@ -1,0 +1,197 @@
+//! The ledger: the commit record of one object, kept in its status. Every change to it is a compare-and-swap, and every
+//! change that is possible is a function here, so that no other shape of it can be written.
+
+use jiff::Timestamp;
+
+use crate::desired::DeletionPolicy;
+use crate::identity::{Fingerprint, Installation, Serial, TokenId};
+
+/// How many replaced tokens may wait for their end at once. A fourth rotation waits.
+pub const MAXIMUM_RETIRING: usize = 3;
+
+/// How many finished rotations the status remembers.
+pub const MAXIMUM_HISTORY: usize = 5;
+
+/// The commit record, and what goes with it: the times that later decisions rest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    /// Whose ledger it is; empty before the first entry. One of another installation counts for nothing.
+    pub installation: Option<Installation>,
+    /// The highest serial ever opened for the object, 0 before the first.
+    pub serial: i64,
+    /// The attempt under way.
+    pub next: Option<Attempt>,
+    /// The token that is, or is about to be, published.
+    pub current: Option<Entry>,
+    /// The tokens that wait for their end, oldest first; at most [`MAXIMUM_RETIRING`].
+    pub retiring: Vec<Entry>,
+    /// The policy under which deletion began.
+    pub deletion: Option<DeletionPolicy>,
+    /// The highest serial of a token that this ledger does not know, found when the ledger turned out to be older than
+    /// the tokens. While it is set, nothing of the object is revoked.
+    pub set_back: Option<Serial>,
+    /// The value of the annotation `rotate-at` that was last dealt with.
+    pub handled_rotate_at: Option<String>,
+}
+
+/// An attempt to make a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Its serial.
+    pub serial: Serial,
+    /// What it shall grant.
+    pub fingerprint: Fingerprint,
+    /// How many attempts in a row were given up before it.
+    pub failures: u32,
+    /// Why it was opened.
+    pub cause: Cause,
+}
+
+/// A token that the ledger names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    /// The serial of the attempt that made it.
+    pub serial: Serial,
+    /// dbt's id.
+    pub token: TokenId,
+}
+
+/// Why a token is made or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The object has no token yet.
+    First,
+    /// The declared permissions changed.
+    PermissionsChanged,
+    /// The name of a project has come to mean another project.
+    ProjectMoved,
+    /// The annotation `rotate-at` has a new value.
+    Requested,
+    /// The token is gone in dbt.
+    TokenLost,
+    /// The operator's copy of the string is gone.
+    SlotLost,
+}
+
+impl Cause {
+    /// The word that users read in `status.history`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::First => "First",
+            Self::PermissionsChanged => "PermissionsChanged",
+            Self::ProjectMoved => "ProjectMoved",
+            Self::Requested => "Requested",
+            Self::TokenLost => "TokenLost",
+            Self::SlotLost => "SlotLost",
+        }
+    }
+
+    /// Reads the word back; `None` for one of another version.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::First, Self::PermissionsChanged, Self::ProjectMoved, Self::Requested, Self::TokenLost, Self::SlotLost]
+            .into_iter()
+            .find(|cause| cause.word() == word)
+    }
+
+    /// Whether the rotation mends something broken, and may use the part of the budget that is kept for that.
+    pub fn is_repair(self) -> bool {
+        matches!(self, Self::TokenLost | Self::SlotLost)
+    }
+}
+
+impl Ledger {
+    /// Whether nothing was ever recorded: a new object, or one whose status was lost.
+    pub fn is_blank(&self) -> bool {
+        self.serial == 0 && self.next.is_none() && self.current.is_none() && self.retiring.is_empty()
+    }
+
+    /// Whether the serial is that of the attempt, the published token or a retiring one.
+    pub fn names(&self, serial: Serial) -> bool {
+        self.next.as_ref().is_some_and(|attempt| attempt.serial == serial)
+            || self.current.is_some_and(|entry| entry.serial == serial)
+            || self.retiring.iter().any(|entry| entry.serial == serial)
+    }
+
+    /// Whether the token is the published one or a retiring one.
+    pub fn names_token(&self, token: TokenId) -> bool {
+        self.current.is_some_and(|entry| entry.token == token) || self.retiring.iter().any(|entry| entry.token == token)
+    }
+
+    /// Opens an attempt. `highest` is the highest serial seen in ledger, slots and marks.
+    #[must_use]
+    pub fn opened(&self, installation: &Installation, opening: Opening, highest: Serial, now: Timestamp) -> Self {
+        let serial = Serial(now.as_second().max(highest.0.saturating_add(1)).max(self.serial.saturating_add(1)));
+        Self {
+            installation: Some(installation.clone()),
+            serial: serial.0,
+            next: Some(Attempt { serial, fingerprint: opening.fingerprint, failures: opening.failures, cause: opening.cause }),
+            ..self.clone()
+        }
+    }
+
+    /// Drops the attempt, since what is published is what is wanted after all.
+    #[must_use]
+    pub fn abandoned(&self) -> Self {
+        Self { next: None, ..self.clone() }
+    }
+
+    /// Makes the proven token the current one. The one before it joins the retiring tokens, unless it is unusable.
+    #[must_use]
+    pub fn committed(&self, token: TokenId, predecessor_usable: bool, rotate_at: Option<String>) -> Self {
+        let Some(attempt) = self.next.clone() else { return self.clone() };
+        let mut retiring = self.retiring.clone();
+        if let Some(entry) = self.current.filter(|_| predecessor_usable) {
+            retiring.push(entry);
+        }
+        Self {
+            next: None,
+            current: Some(Entry { serial: attempt.serial, token }),
+            retiring,
+            handled_rotate_at: rotate_at,
+            ..self.clone()
+        }
+    }
+
+    /// Forgets a retiring token whose slot is closed and which was observed inactive.
+    #[must_use]
+    pub fn forgotten(&self, serial: Serial) -> Self {
+        let retiring = self.retiring.iter().copied().filter(|entry| entry.serial != serial).collect();
+        Self { retiring, ..self.clone() }
+    }
+
+    /// Records under which policy the deletion goes on.
+    #[must_use]
+    pub fn deleting(&self, installation: &Installation, policy: DeletionPolicy) -> Self {
+        Self { installation: Some(installation.clone()), deletion: Some(policy), ..self.clone() }
+    }
+
+    /// Names nothing any more. From here on the deletion cannot be called off.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        Self { next: None, current: None, retiring: Vec::new(), ..self.clone() }
+    }
+
+    /// Remembers that tokens up to this serial exist which the ledger does not know.
+    #[must_use]
+    pub fn found_set_back(&self, highest: Serial) -> Self {
+        Self { set_back: Some(highest), ..self.clone() }
+    }
+
+    /// A person has confirmed that the unknown tokens are this object's own.
+    #[must_use]
+    pub fn set_back_confirmed(&self) -> Self {
+        let serial = self.set_back.map_or(self.serial, |highest| self.serial.max(highest.0));
+        Self { serial, set_back: None, ..self.clone() }
+    }
+}
+
+/// What an attempt is opened for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Opening {
+    /// What it shall grant.
+    pub fingerprint: Fingerprint,
+    /// Why.
+    pub cause: Cause,
+    /// How many attempts in a row were given up before it.
+    pub failures: u32,
+}

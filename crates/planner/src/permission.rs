@@ -1,0 +1,166 @@
+//! The table of dbt's permission sets, and which call can try a token that was granted one.
+//! A set that is not in the table is allowed: dbt's list grows.
+
+use crate::grant::{GrantRows, Scope};
+use crate::identity::{EnvironmentId, PermissionSet, ProjectId};
+
+/// A call that tries a new token, one per API family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Probe {
+    /// `GET /api/v2/accounts/{account}/jobs/?limit=1`, limited to the project if one is given.
+    Jobs(Option<ProjectId>),
+    /// `GET /api/v3/accounts/{account}/projects/?limit=1`.
+    Projects,
+    /// `GET /api/v3/accounts/{account}/service-tokens/`, first page only.
+    ServiceTokens,
+    /// `GET /api/v2/accounts/{account}/notifications/?limit=1`.
+    Notifications,
+    /// `GET /api/v2/accounts/`: authentication only.
+    Accounts,
+    /// `GET /api/v3/accounts/{account}/webhooks/subscriptions?limit=1`.
+    Webhooks,
+    /// A trivial field of one environment from the Discovery API.
+    Discovery(EnvironmentId),
+    /// A trivial field of one environment from the Semantic Layer.
+    SemanticLayer(EnvironmentId),
+}
+
+/// The API families that a set can be tried on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Family {
+    Jobs,
+    Projects,
+    ServiceTokens,
+    Notifications,
+    Accounts,
+    Webhooks,
+    Discovery,
+    SemanticLayer,
+}
+
+/// One row of the table.
+struct Entry {
+    set: &'static str,
+    family: Family,
+}
+
+const fn entry(set: &'static str, family: Family) -> Entry {
+    Entry { set, family }
+}
+
+/// Every set that dbt is known to have (31 in July 2026), and the call that tries it. The calls follow the read matrix of
+/// dbt's documentation on permissions; none was made against the real service, so all of them are [ASSUMED].
+const TABLE: [Entry; 31] = [
+    entry("account_admin", Family::Jobs),
+    entry("account_viewer", Family::Jobs),
+    entry("admin", Family::Jobs),
+    entry("analyst", Family::Jobs),
+    entry("analyst_read", Family::Projects),
+    entry("billing_admin", Family::Accounts),
+    entry("cost_insights_admin", Family::Jobs),
+    entry("cost_insights_viewer", Family::Jobs),
+    entry("cost_management_admin", Family::Accounts),
+    entry("cost_management_viewer", Family::Accounts),
+    entry("database_admin", Family::Jobs),
+    entry("developer", Family::Jobs),
+    entry("fusion_admin", Family::Accounts),
+    entry("git_admin", Family::Jobs),
+    entry("job_admin", Family::Jobs),
+    entry("job_creator", Family::Jobs),
+    entry("job_runner", Family::Jobs),
+    entry("job_viewer", Family::Jobs),
+    entry("manage_marketplace_apps", Family::Accounts),
+    entry("member", Family::Jobs),
+    entry("metadata_only", Family::Discovery),
+    entry("notification_manager", Family::Notifications),
+    entry("owner", Family::Jobs),
+    entry("project_creator", Family::Jobs),
+    entry("readonly", Family::Jobs),
+    entry("scim_only", Family::Accounts),
+    entry("security_admin", Family::ServiceTokens),
+    entry("semantic_layer_only", Family::SemanticLayer),
+    entry("stakeholder", Family::Jobs),
+    entry("team_admin", Family::Jobs),
+    entry("webhooks_only", Family::Webhooks),
+];
+
+/// Whether the table has the set.
+pub fn is_known(set: &PermissionSet) -> bool {
+    TABLE.iter().any(|entry| entry.set == set.as_str())
+}
+
+/// Whether trying these rows takes an environment.
+pub fn needs_environment(rows: &GrantRows) -> bool {
+    families(rows).iter().any(|(family, _)| matches!(family, Family::Discovery | Family::SemanticLayer))
+}
+
+/// The calls that try a token with these rows, one per API family; `environment` finds one for a project (or, for a row
+/// on all projects, for any). Sets that no call can try are returned as well.
+pub fn probes(
+    rows: &GrantRows,
+    environment: impl Fn(Option<ProjectId>) -> Option<EnvironmentId>,
+) -> (Vec<Probe>, Vec<PermissionSet>) {
+    let mut probes = Vec::new();
+    for (family, project) in families(rows) {
+        let probe = match family {
+            Family::Jobs => Some(Probe::Jobs(project)),
+            Family::Projects => Some(Probe::Projects),
+            Family::ServiceTokens => Some(Probe::ServiceTokens),
+            Family::Notifications => Some(Probe::Notifications),
+            Family::Accounts => Some(Probe::Accounts),
+            Family::Webhooks => Some(Probe::Webhooks),
+            Family::Discovery => environment_for(rows, family, &environment).map(Probe::Discovery),
+            Family::SemanticLayer => environment_for(rows, family, &environment).map(Probe::SemanticLayer),
+        };
+        probes.extend(probe);
+    }
+    (probes, untried(rows, &environment))
+}
+
+fn family(set: &PermissionSet) -> Option<Family> {
+    TABLE.iter().find(|entry| entry.set == set.as_str()).map(|entry| entry.family)
+}
+
+/// One entry per family, with the project of its first row, in a fixed order. Account-level reads of the Admin API would
+/// make a weaker call redundant only by assumption, so each family is tried by itself.
+fn families(rows: &GrantRows) -> Vec<(Family, Option<ProjectId>)> {
+    let mut found: Vec<(Family, Option<ProjectId>)> = Vec::new();
+    for row in rows.rows() {
+        let Some(family) = family(&row.permission_set) else { continue };
+        if !found.iter().any(|(seen, _)| *seen == family) {
+            found.push((family, project(row.scope)));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn project(scope: Scope) -> Option<ProjectId> {
+    match scope {
+        Scope::All => None,
+        Scope::Project(id) => Some(id),
+    }
+}
+
+fn environment_for(
+    rows: &GrantRows,
+    wanted: Family,
+    environment: &impl Fn(Option<ProjectId>) -> Option<EnvironmentId>,
+) -> Option<EnvironmentId> {
+    rows.rows().iter().filter(|row| family(&row.permission_set) == Some(wanted)).find_map(|row| environment(project(row.scope)))
+}
+
+fn untried(rows: &GrantRows, environment: &impl Fn(Option<ProjectId>) -> Option<EnvironmentId>) -> Vec<PermissionSet> {
+    let mut sets: Vec<PermissionSet> = rows
+        .rows()
+        .iter()
+        .filter(|row| match family(&row.permission_set) {
+            None => true,
+            Some(family @ (Family::Discovery | Family::SemanticLayer)) => environment_for(rows, family, environment).is_none(),
+            Some(_) => false,
+        })
+        .map(|row| row.permission_set.clone())
+        .collect();
+    sets.dedup();
+    sets
+}
