@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::grant::GrantRows;
-use crate::identity::{Fingerprint, RenderRule, Serial, TokenId};
+use crate::identity::{RenderRule, Serial, TokenId};
 use crate::ledger::Ledger;
 use crate::observation::{Condemnation, CondemnedReason};
 use crate::permission::Probe;
@@ -203,13 +203,65 @@ impl Condemnation {
         Self { reason: CondemnedReason::VerificationRefused, detail: detail.into() }
     }
 
+    /// The attempt was given up.
+    pub fn superseded() -> Self {
+        Self { reason: CondemnedReason::Superseded, detail: "the attempt was given up before it was committed".into() }
+    }
+
     /// dbt granted something else.
     pub fn grants_differ(granted: &GrantRows, wanted: &GrantRows) -> Self {
         Self { reason: CondemnedReason::GrantsDiffer, detail: format!("dbt granted {granted} instead of {wanted}") }
     }
 }
 
-/// The fingerprint of a create's answer, kept on the slot.
-pub fn granted(rows: &GrantRows) -> Fingerprint {
-    rows.fingerprint()
+impl Effect {
+    /// Whether it calls dbt.
+    pub fn calls_dbt(&self) -> bool {
+        matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Prove { .. } | Self::Retire { .. } | Self::Revoke { .. })
+    }
+
+    /// Whether it changes something in dbt, so that lists read before it say nothing about it.
+    pub fn changes_dbt(&self) -> bool {
+        matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Retire { .. } | Self::Revoke { .. })
+    }
+
+    /// Its word in logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::AddFinalizer => "add_finalizer",
+            Self::WriteLedger { entry, .. } => entry.word(),
+            Self::ClaimTarget => "claim_target",
+            Self::Reserve(_) => "reserve",
+            Self::Mint { .. } => "mint",
+            Self::Grant { .. } => "grant",
+            Self::Prove { .. } => "prove",
+            Self::Condemn { .. } => "condemn",
+            Self::LabelCommitted(_) => "label_committed",
+            Self::Project { .. } => "project",
+            Self::Retire { .. } => "retire",
+            Self::Revoke { .. } => "revoke",
+            Self::CloseSlot(_) => "close_slot",
+            Self::LeaveRecord { .. } => "leave_record",
+            Self::ReleaseTarget => "release_target",
+            Self::DeleteTarget => "delete_target",
+            Self::RemoveFinalizer(_) => "remove_finalizer",
+        }
+    }
+}
+
+impl LedgerEntry {
+    /// Its word in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::GiveUp => "give_up",
+            Self::Abandon => "abandon",
+            Self::Rebuild => "rebuild",
+            Self::Forget(_) => "forget",
+            Self::SetBack => "set_back",
+            Self::SetBackConfirmed => "set_back_confirmed",
+            Self::Delete => "delete",
+            Self::Clear => "clear",
+        }
+    }
 }

@@ -71,6 +71,8 @@ pub enum Cause {
     TokenLost,
     /// The operator's copy of the string is gone.
     SlotLost,
+    /// dbt refuses the published token, and the account's own credential works.
+    TokenUnusable,
 }
 
 impl Cause {
@@ -83,19 +85,28 @@ impl Cause {
             Self::Requested => "Requested",
             Self::TokenLost => "TokenLost",
             Self::SlotLost => "SlotLost",
+            Self::TokenUnusable => "TokenUnusable",
         }
     }
 
     /// Reads the word back; `None` for one of another version.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::First, Self::PermissionsChanged, Self::ProjectMoved, Self::Requested, Self::TokenLost, Self::SlotLost]
-            .into_iter()
-            .find(|cause| cause.word() == word)
+        [
+            Self::First,
+            Self::PermissionsChanged,
+            Self::ProjectMoved,
+            Self::Requested,
+            Self::TokenLost,
+            Self::SlotLost,
+            Self::TokenUnusable,
+        ]
+        .into_iter()
+        .find(|cause| cause.word() == word)
     }
 
     /// Whether the rotation mends something broken, and may use the part of the budget that is kept for that.
     pub fn is_repair(self) -> bool {
-        matches!(self, Self::TokenLost | Self::SlotLost)
+        matches!(self, Self::TokenLost | Self::SlotLost | Self::TokenUnusable)
     }
 }
 

@@ -6,12 +6,20 @@
 //! Start reading at [`plan`], then the stages in the order in which it asks them, then [`ledger`], the commit record.
 //! [`invariant`] says what must never happen; [`interlock`] refuses an effect that would make it happen.
 
+pub mod conclude;
 pub mod desired;
 pub mod effect;
+pub mod gate;
 pub mod grant;
 pub mod identity;
+pub mod interlock;
+pub mod invariant;
 pub mod ledger;
+pub mod legacy;
 pub mod mark;
 pub mod observation;
 pub mod permission;
+pub mod plan;
 pub mod report;
+pub mod stage;
+pub mod trigger;

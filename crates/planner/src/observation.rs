@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::desired::{Desired, Refusal};
+use crate::desired::{DeletionPolicy, Desired, Refusal};
 use crate::grant::{AccountGrant, GrantRows};
 use crate::identity::{
     AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, ProjectId, RenderRule, Serial, TokenId, TokenUid,
@@ -32,6 +32,8 @@ pub struct Observation {
     pub rotate_at: Option<String>,
     /// What is declared.
     pub desired: Result<Desired, Refusal>,
+    /// What the declaration says about deletion; readable even where the rest is refused.
+    pub deletion_policy: DeletionPolicy,
     /// The commit record.
     pub ledger: Ledger,
     /// What the status says beside the ledger: times and earlier conditions.
@@ -278,19 +280,50 @@ impl Slot {
 /// Why a new token will never be published. It stands on the slot, so that the reason outlives a crash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Condemnation {
-    /// The reason in the closed list: `GrantsDiffer` or `VerificationRefused`.
+    /// The kind of failure.
     pub reason: CondemnedReason,
     /// What dbt answered, for the message; never a secret.
     pub detail: String,
 }
 
-/// The two ways in which a new token fails for good.
+/// The ways in which a new token fails for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CondemnedReason {
     /// dbt granted something else than what was asked for.
     GrantsDiffer,
     /// dbt refused a call with the new token.
     VerificationRefused,
+    /// The attempt was given up before it was committed, for example because the declaration changed.
+    Superseded,
+}
+
+impl CondemnedReason {
+    /// The word on the slot.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::GrantsDiffer => "GrantsDiffer",
+            Self::VerificationRefused => "VerificationRefused",
+            Self::Superseded => "Superseded",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::GrantsDiffer, Self::VerificationRefused, Self::Superseded].into_iter().find(|reason| reason.word() == word)
+    }
+}
+
+/// What is known of a token's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Life {
+    /// dbt lists it as active.
+    Active,
+    /// dbt lists it as deleted, or a read of this very token answered that it is not there. Final.
+    Inactive,
+    /// A new list does not show it, and it was not read by itself yet.
+    Unlisted,
+    /// There is no list that is new enough to tell.
+    Unknown,
 }
 
 /// The Secret that users named.
@@ -350,16 +383,51 @@ pub enum TroubleKind {
     Cluster,
 }
 
-/// Tokens of the list that are named by serial, for the stages.
 impl Observation {
     /// The open account's tokens, if the list is newer than what this process did last.
     pub fn fresh_tokens(&self) -> Option<&BTreeMap<TokenId, Token>> {
         self.account.open()?.tokens.since(self.fresh_after)
     }
 
-    /// The slot of a serial.
+    /// The slot of a serial; a mere record of a token that was let go is none.
     pub fn slot(&self, serial: Serial) -> Option<&Slot> {
-        self.slots.iter().find(|slot| slot.serial == serial)
+        self.slots.iter().find(|slot| slot.serial == serial && !slot.retained)
+    }
+
+    /// Whether a record without a string says that the token of this serial stays for good.
+    pub fn is_retained(&self, serial: Serial) -> bool {
+        self.slots.iter().any(|slot| slot.serial == serial && slot.retained)
+    }
+
+    /// What is known of a token's life.
+    pub fn life(&self, token: TokenId) -> Life {
+        let Some(account) = self.account.open() else { return Life::Unknown };
+        let Reading::Known { value: tokens, taken_at } = &account.tokens else { return Life::Unknown };
+        match tokens.get(&token) {
+            Some(token) if token.active => Life::Active,
+            Some(_) => Life::Inactive,
+            None if *taken_at < self.fresh_after => Life::Unknown,
+            None if account.gone.get(&token).is_some_and(|read_at| *read_at >= self.fresh_after) => Life::Inactive,
+            None => Life::Unlisted,
+        }
+    }
+
+    /// Whether the target is ours, untouched, and holds this token.
+    pub fn target_holds(&self, token: TokenId) -> bool {
+        matches!(&self.target, Target::Ours(state) if state.token == Some(token))
+    }
+
+    /// Whether the target holds this token exactly as it shall look now.
+    pub fn target_shows(&self, token: TokenId) -> bool {
+        matches!(&self.target, Target::Ours(state) if state.token == Some(token) && state.intact && state.rule == self.rule)
+    }
+
+    /// Whether `current` can serve consumers: not seen inactive, and its string still stored or at least in the target.
+    pub fn current_is_usable(&self) -> bool {
+        self.ledger.current.is_some_and(|current| {
+            let stored = self.slot(current.serial).is_some_and(|slot| slot.token() == Some(current.token));
+            self.life(current.token) != Life::Inactive && (stored || self.target_holds(current.token))
+        })
     }
 
     /// The serials of this owner that were ever seen, in ledger, slots and marks.

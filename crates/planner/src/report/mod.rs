@@ -1,6 +1,14 @@
 //! What users read: conditions, reasons, events and the other fields of the status. Made from an observation and the
 //! step that was planned; decides nothing.
 
+mod compose;
+mod ready;
+mod words;
+
+pub(crate) use compose::rejected;
+pub use compose::report;
+pub use words::event;
+
 use jiff::Timestamp;
 
 use crate::grant::GrantRows;
@@ -119,7 +127,7 @@ pub struct Replacement {
     pub retired_at: Option<Timestamp>,
 }
 
-/// The published token as the status shows it.
+/// The published token as the status shows it. A field that is `None` could not be read: the status keeps what it has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenReport {
     /// dbt's id.
@@ -138,7 +146,7 @@ pub struct TokenReport {
     pub rows: Option<GrantRows>,
 }
 
-/// A retiring token as the status shows it.
+/// A retiring token as the status shows it. A field that is `None` could not be read: the status keeps what it has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetiringReport {
     /// dbt's id.

@@ -1,0 +1,144 @@
+//! A second opinion on every effect, written without the stages: would it, on this observation, break a promise?
+//! The shell refuses to run what the interlock refuses, and says that a person must look.
+
+use crate::effect::{Effect, LedgerEntry, RevokedBecause};
+use crate::identity::{Serial, TokenId};
+use crate::ledger::{Ledger, MAXIMUM_RETIRING};
+use crate::observation::{Life, Observation, SlotContent, Target};
+
+/// Why an effect is refused.
+pub type Objection = &'static str;
+
+/// Whether the effect may run.
+///
+/// # Errors
+/// The promise that it would break.
+pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection> {
+    match effect {
+        Effect::AddFinalizer => require(observation.deleted_at.is_none(), "a finalizer is added to an object under deletion"),
+        Effect::WriteLedger { entry, ledger } => write_ledger(observation, *entry, ledger),
+        Effect::ClaimTarget => require(observation.target == Target::Missing, "a Secret that exists is claimed"),
+        Effect::Reserve(serial) => require(
+            is_next(observation, *serial) && observation.slot(*serial).is_none(),
+            "a slot is reserved that is not that of the attempt under way",
+        ),
+        Effect::Mint { serial, .. } => mint(observation, *serial),
+        Effect::Grant { serial, token, .. } | Effect::Prove { serial, token, .. } => require(
+            is_next(observation, *serial) && holds(observation, *serial, *token),
+            "a token is proved that its slot does not hold",
+        ),
+        Effect::Condemn { serial, .. } => condemn(observation, *serial),
+        Effect::LabelCommitted(serial) => {
+            require(is_current(observation, *serial), "a slot is labelled that is not that of current")
+        }
+        Effect::Project { serial, token, .. } => project(observation, *serial, *token),
+        Effect::Retire { token, serial, successor, .. } => retire(observation, *token, *serial, *successor),
+        Effect::Revoke { token, serial, because } => revoke(observation, *token, *serial, *because),
+        Effect::CloseSlot(serial) => close_slot(observation, *serial),
+        Effect::LeaveRecord { .. } | Effect::ReleaseTarget | Effect::DeleteTarget | Effect::RemoveFinalizer(_) => {
+            require(observation.deleted_at.is_some(), "an object that is not deleted is let go")
+        }
+    }
+}
+
+fn require(holds: bool, objection: Objection) -> Result<(), Objection> {
+    if holds { Ok(()) } else { Err(objection) }
+}
+
+fn is_next(observation: &Observation, serial: Serial) -> bool {
+    observation.ledger.next.as_ref().is_some_and(|attempt| attempt.serial == serial)
+}
+
+fn is_current(observation: &Observation, serial: Serial) -> bool {
+    observation.ledger.current.is_some_and(|current| current.serial == serial)
+}
+
+fn holds(observation: &Observation, serial: Serial, token: TokenId) -> bool {
+    observation.slot(serial).and_then(|slot| slot.token()) == Some(token)
+}
+
+fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) -> Result<(), Objection> {
+    let before = &observation.ledger;
+    require(ledger.installation.as_ref() == Some(&observation.installation), "a ledger is written for another installation")?;
+    require(ledger.serial >= before.serial, "the ledger's serial goes back")?;
+    require(ledger.retiring.len() <= MAXIMUM_RETIRING, "too many tokens are retiring")?;
+    let keeps_current = ledger.current == before.current;
+    let opens_new =
+        ledger.next.as_ref().is_none_or(|attempt| before.next.as_ref() == Some(attempt) || attempt.serial.0 > before.serial);
+    require(opens_new, "a serial is opened twice")?;
+    match entry {
+        LedgerEntry::Rebuild => require(before.is_blank(), "a ledger is rebuilt that is not lost"),
+        LedgerEntry::Clear => require(observation.deleted_at.is_some(), "the ledger of a living object is cleared"),
+        LedgerEntry::Forget(serial) => {
+            let gone = before.retiring.iter().find(|entry| entry.serial == serial);
+            let inactive = gone.is_some_and(|entry| observation.life(entry.token) == Life::Inactive);
+            require(keeps_current && inactive, "a retiring token is forgotten that was not seen inactive")
+        }
+        _ => require(keeps_current && ledger.retiring == before.retiring, "the published token changes without a proof"),
+    }
+}
+
+fn mint(observation: &Observation, serial: Serial) -> Result<(), Objection> {
+    let empty = observation.slot(serial).is_some_and(|slot| slot.content == SlotContent::Empty);
+    let marked = observation.known_tokens().filter_map(|token| observation.own_mark(token)).any(|mark| mark.serial == serial);
+    require(observation.deleted_at.is_none(), "a token is made for an object under deletion")?;
+    require(is_next(observation, serial) && empty && !marked, "a second token is made for one serial")
+}
+
+fn condemn(observation: &Observation, serial: Serial) -> Result<(), Objection> {
+    let committed = observation.slot(serial).is_none_or(|slot| slot.committed);
+    require(!committed && !is_current(observation, serial), "a committed slot is condemned")
+}
+
+fn project(observation: &Observation, serial: Serial, token: TokenId) -> Result<(), Objection> {
+    let committed = observation.slot(serial).is_some_and(|slot| slot.committed && slot.condemned.is_none());
+    require(
+        is_current(observation, serial) && committed && holds(observation, serial, token),
+        "a token is published that is not committed",
+    )?;
+    require(observation.life(token) != Life::Inactive, "a token is published that dbt no longer has")?;
+    require(matches!(observation.target, Target::Ours(_)), "a Secret is written that was not seen, or is not ours")
+}
+
+fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: Serial) -> Result<(), Objection> {
+    let Some(current) = observation.ledger.current else { return Err("a token is retired and nothing follows it") };
+    require(current.token != token && current.serial == successor && successor > serial, "the published token is retired")?;
+    require(observation.target_shows(current.token), "a token is retired before its successor is published")?;
+    require(observation.current_is_usable(), "a token is retired and its successor does not work")?;
+    destroy(observation, token)
+}
+
+fn revoke(observation: &Observation, token: TokenId, serial: Serial, because: RevokedBecause) -> Result<(), Objection> {
+    if because == RevokedBecause::Deletion {
+        let cleared = observation.ledger.current.is_none() && observation.ledger.next.is_none();
+        require(observation.deleted_at.is_some() && cleared, "a token is revoked before the deletion is recorded")?;
+        return destroy(observation, token);
+    }
+    require(!observation.ledger.names_token(token), "a token is swept that the ledger names")?;
+    require(serial.0 <= observation.ledger.serial, "a token is swept that the ledger may still come to name")?;
+    let slot = observation.slot(serial);
+    let harmless = slot.is_none_or(|slot| slot.condemned.is_some() && !slot.committed || slot.token() != Some(token));
+    require(harmless, "a token is swept whose string may still be published")?;
+    destroy(observation, token)
+}
+
+/// What holds for every destruction: the token is ours by mark or slot, and nobody doubts that this cluster is the only one.
+fn destroy(observation: &Observation, token: TokenId) -> Result<(), Objection> {
+    let marked = observation.known_tokens().any(|known| known.id == token && observation.own_mark(known).is_some());
+    let bound = observation.slots.iter().any(|slot| slot.token() == Some(token) && !slot.retained);
+    require(marked || bound, "a token is revoked that is not ours")?;
+    require(!observation.ledger.is_blank() || observation.deleted_at.is_some(), "a token is revoked with an empty ledger")?;
+    require(observation.ledger.set_back.is_none(), "a token is revoked although the cluster may have been set back in time")?;
+    require(observation.fresh_tokens().is_some(), "a token is revoked on an old list")
+}
+
+fn close_slot(observation: &Observation, serial: Serial) -> Result<(), Objection> {
+    let Some(slot) = observation.slot(serial) else { return Err("a slot is closed that is not there") };
+    if observation.deleted_at.is_some() {
+        return Ok(());
+    }
+    require(serial.0 <= observation.ledger.serial, "a slot is closed that the ledger may still come to name")?;
+    require(!is_next(observation, serial) && !is_current(observation, serial), "the slot of a token in use is closed")?;
+    let gone = slot.token().is_none_or(|token| observation.life(token) == Life::Inactive);
+    require(gone, "a slot is closed whose token still lives")
+}

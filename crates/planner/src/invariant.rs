@@ -1,0 +1,157 @@
+//! What must never happen, as predicates over a census of one object: the truth as seen from outside, not as the operator
+//! believes it. The interlock, the model and the integration tests share them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::grant::GrantRows;
+use crate::identity::TokenId;
+use crate::ledger::{Ledger, MAXIMUM_RETIRING};
+
+/// One published, three retiring, one being made: the most live tokens whose string is stored anywhere.
+pub const MAXIMUM_STORED: usize = MAXIMUM_RETIRING + 2;
+
+/// The truth about one object at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// The target held a working token before.
+    pub was_ready: bool,
+    /// Deletion was asked for.
+    pub deleting: bool,
+    /// Somebody outside revoked, removed or rewrote something of this object and it was not mended yet.
+    pub disturbed: bool,
+    /// What the target holds.
+    pub target: CensusTarget,
+    /// The tokens that consumers hold.
+    pub consumers: BTreeSet<TokenId>,
+    /// Every token of the account.
+    pub tokens: Vec<CensusToken>,
+    /// The grants that were declared at some time since the last rest.
+    pub declared: Vec<GrantRows>,
+    /// The ledger.
+    pub ledger: Ledger,
+}
+
+/// What the target holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CensusTarget {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is claimed and empty.
+    Empty,
+    /// A token.
+    Token(TokenId),
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CensusToken {
+    /// dbt's id.
+    pub id: TokenId,
+    /// It carries our mark, or a slot of ours binds it.
+    pub ours: bool,
+    /// dbt accepts it.
+    pub active: bool,
+    /// What it may do.
+    pub rows: GrantRows,
+    /// Its string is in a slot or in the target.
+    pub stored: bool,
+    /// The operator changed or revoked it.
+    pub touched: bool,
+}
+
+/// A broken promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Violation {
+    /// The target holds a token that dbt refuses, or that was never granted what was declared.
+    TargetHoldsDeadToken,
+    /// The target lost its token after it was ready.
+    TargetEmptied,
+    /// A consumer holds a token that the operator let die.
+    ConsumerHoldsDeadToken,
+    /// More live tokens are stored than allowed.
+    TooManyStored,
+    /// A token that is not ours was changed or revoked.
+    ForeignTokenTouched,
+    /// The target holds a token that the ledger does not know.
+    PublishedUncommitted,
+    /// A retiring token is dead while the target does not hold a live successor.
+    RetiredTooEarly,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::TargetHoldsDeadToken => "the target holds a token that does not work as declared",
+            Self::TargetEmptied => "the target lost its token after it was ready",
+            Self::ConsumerHoldsDeadToken => "a consumer holds a token that does not work",
+            Self::TooManyStored => "more live tokens are stored than allowed",
+            Self::ForeignTokenTouched => "a token that is not ours was changed or revoked",
+            Self::PublishedUncommitted => "the target holds a token that the ledger does not name",
+            Self::RetiredTooEarly => "a replaced token died before its successor was published",
+        })
+    }
+}
+
+/// Every promise that the census breaks, in a fixed order.
+pub fn violations(census: &Census) -> Vec<Violation> {
+    let checks: [(Violation, bool); 7] = [
+        (Violation::TargetHoldsDeadToken, target_holds_dead_token(census)),
+        (Violation::TargetEmptied, target_emptied(census)),
+        (Violation::ConsumerHoldsDeadToken, consumer_holds_dead_token(census)),
+        (Violation::TooManyStored, too_many_stored(census)),
+        (Violation::ForeignTokenTouched, census.tokens.iter().any(|token| token.touched && !token.ours)),
+        (Violation::PublishedUncommitted, published_uncommitted(census)),
+        (Violation::RetiredTooEarly, retired_too_early(census)),
+    ];
+    checks.into_iter().filter_map(|(violation, broken)| broken.then_some(violation)).collect()
+}
+
+/// Whether outages are the operator's doing at all: not once deletion was asked for, nor while an outsider's is unmended.
+fn is_responsible(census: &Census) -> bool {
+    !census.deleting && !census.disturbed
+}
+
+fn works(census: &Census, id: TokenId) -> bool {
+    census.tokens.iter().any(|token| token.id == id && token.active && census.declared.contains(&token.rows))
+}
+
+fn is_active(census: &Census, id: TokenId) -> bool {
+    census.tokens.iter().any(|token| token.id == id && token.active)
+}
+
+fn target_holds_dead_token(census: &Census) -> bool {
+    match census.target {
+        CensusTarget::Token(id) => is_responsible(census) && !works(census, id),
+        CensusTarget::Absent | CensusTarget::Empty => false,
+    }
+}
+
+fn target_emptied(census: &Census) -> bool {
+    is_responsible(census) && census.was_ready && !matches!(census.target, CensusTarget::Token(_))
+}
+
+fn consumer_holds_dead_token(census: &Census) -> bool {
+    is_responsible(census) && census.consumers.iter().any(|id| !is_active(census, *id))
+}
+
+fn too_many_stored(census: &Census) -> bool {
+    census.tokens.iter().filter(|token| token.ours && token.active && token.stored).count() > MAXIMUM_STORED
+}
+
+fn published_uncommitted(census: &Census) -> bool {
+    match census.target {
+        CensusTarget::Token(id) => is_responsible(census) && !census.ledger.is_blank() && !census.ledger.names_token(id),
+        CensusTarget::Absent | CensusTarget::Empty => false,
+    }
+}
+
+fn retired_too_early(census: &Census) -> bool {
+    let dead_retiring = census.ledger.retiring.iter().any(|entry| !is_active(census, entry.token));
+    let successor_published = match (census.ledger.current, census.target) {
+        (Some(current), CensusTarget::Token(id)) => current.token == id && is_active(census, id),
+        _ => false,
+    };
+    is_responsible(census) && dead_retiring && !successor_published
+}

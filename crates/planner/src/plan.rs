@@ -1,0 +1,202 @@
+//! The plan: the ordered list of stages, of which the first that has something to do wins.
+//! Decides nothing itself but the order, and what a recent failure holds back.
+
+use jiff::Timestamp;
+
+use crate::effect::{Effect, Need};
+use crate::grant::{GrantRow, Unresolved};
+use crate::identity::PermissionSet;
+use crate::ledger::Ledger;
+use crate::observation::{Observation, TokenLimit, Trouble, TroubleKind};
+use crate::report::{self, Report};
+use crate::stage;
+
+/// The answer to one observation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// The next single step.
+    pub step: Step,
+    /// When to look again if nothing happens before; always later than now. `None` at rest.
+    pub wake_at: Option<Timestamp>,
+    /// What the status shall say if the step is taken.
+    pub report: Report,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Run one effect, then observe again.
+    Act(Effect),
+    /// Read something, then observe again.
+    Read(Need),
+    /// Nothing can be done now; time or a retry mends it.
+    Wait(Wait),
+    /// A person must act.
+    Blocked(Block),
+    /// Everything is as declared.
+    Settled,
+}
+
+/// Why nothing can be done now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// `spec.suspend` of the object, or of its account.
+    Suspended,
+    /// The account is not there yet; it may come with the same sync.
+    AccountMissing,
+    /// The account cannot be worked with now.
+    AccountNotReady,
+    /// Something failed and is tried again later.
+    Trouble,
+    /// The mint budget of the account is used up.
+    Budget {
+        /// Tokens an hour.
+        limit: u32,
+        /// When there is room again.
+        free_at: Timestamp,
+    },
+    /// Attempts were given up; the next one comes later.
+    Backoff {
+        /// When.
+        until: Timestamp,
+    },
+    /// Three replaced tokens wait for their end already.
+    RetiringFull,
+}
+
+/// What a person must mend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// The declaration cannot be worked with; what is wrong stands in the observation.
+    Refused,
+    /// The account does not exist.
+    AccountNotFound,
+    /// No grant covers this row.
+    PolicyRefused(GrantRow),
+    /// There are as many ServiceTokens as allowed.
+    TokenLimit(TokenLimit),
+    /// A project is not there, or its name is not unique.
+    Project(Unresolved),
+    /// An older object writes the same Secret.
+    SecretConflict {
+        /// Its name.
+        senior: String,
+    },
+    /// The Secret exists and is not ours.
+    SecretNotOwned {
+        /// Who last wrote it.
+        manager: String,
+    },
+    /// No call can try these sets.
+    Unprobeable(Vec<PermissionSet>),
+    /// The object is deleted and its tokens cannot be revoked.
+    Deletion {
+        /// Why.
+        why: String,
+        /// When it is let go all the same.
+        let_go_at: Timestamp,
+    },
+}
+
+/// What a stage says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// This is the next step; look again at this time at the latest.
+    Take(Step, Option<Timestamp>),
+    /// Nothing to do now; look again at this time at the latest.
+    Pass(Option<Timestamp>),
+}
+
+impl Turn {
+    /// An effect.
+    pub fn act(effect: Effect) -> Self {
+        Self::Take(Step::Act(effect), None)
+    }
+
+    /// A read.
+    pub fn read(need: Need) -> Self {
+        Self::Take(Step::Read(need), None)
+    }
+}
+
+/// A stage: one question about one observation.
+type Stage = fn(&Observation, Timestamp) -> Turn;
+
+/// The stages in order. Publishing comes before everything that needs dbt, so that a Secret is mended while dbt is away;
+/// destroying comes before minting, so that strays do not pile up.
+const STAGES: [Stage; 8] = [
+    stage::finalize::finalize,
+    stage::admit::admit,
+    stage::rebuild::rebuild,
+    stage::set_back::set_back,
+    stage::project::project,
+    stage::sweep::sweep,
+    stage::retire::retire,
+    stage::mint::mint,
+];
+
+/// The next single step for one object, and what its status shall say.
+///
+/// Total, deterministic and quiet: the same observation and time give the same plan, and a settled object gives no effect.
+pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
+    let observation = &of_this_installation(observation);
+    let (step, wake_at) = decide(observation, now);
+    let report = report::report(observation, &step, now);
+    Plan { step, wake_at: wake_at.filter(|time| *time > now), report }
+}
+
+/// A ledger of another installation counts for nothing: this cluster may be a copy of that one.
+fn of_this_installation(observation: &Observation) -> Observation {
+    let mut observation = observation.clone();
+    if observation.ledger.installation.as_ref().is_some_and(|installation| *installation != observation.installation) {
+        observation.ledger = Ledger::default();
+    }
+    observation
+}
+
+fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>) {
+    let mut wake_at: Option<Timestamp> = None;
+    let mut held = false;
+    for stage in STAGES {
+        match stage(observation, now) {
+            Turn::Pass(time) => wake_at = earlier(wake_at, time),
+            Turn::Take(step, time) => {
+                wake_at = earlier(wake_at, time);
+                match observation.trouble.as_ref().filter(|trouble| holds_back(trouble, &step, now)) {
+                    None => return (if held { after_held(step) } else { step }, wake_at),
+                    Some(trouble) => {
+                        held = true;
+                        wake_at = earlier(wake_at, Some(trouble.retry_at));
+                    }
+                }
+            }
+        }
+    }
+    (if held { Step::Wait(Wait::Trouble) } else { Step::Settled }, wake_at)
+}
+
+/// A later stage may still act, but it may not call the object settled while an earlier one waits for a retry.
+fn after_held(step: Step) -> Step {
+    match step {
+        Step::Settled => Step::Wait(Wait::Trouble),
+        step => step,
+    }
+}
+
+/// Whether a recent failure makes this step wait: dbt's failures hold back what needs dbt, the cluster's what needs it.
+fn holds_back(trouble: &Trouble, step: &Step, now: Timestamp) -> bool {
+    let needs_dbt = match step {
+        Step::Read(_) => true,
+        Step::Act(effect) => effect.calls_dbt(),
+        _ => return false,
+    };
+    let about_dbt = matches!(trouble.kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive);
+    trouble.retry_at > now && about_dbt == needs_dbt
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,189 @@
+//! Puts the report together: the conditions from `ready`, the tokens, the times, the history.
+
+use jiff::Timestamp;
+
+use crate::effect::{Effect, LedgerEntry};
+use crate::ledger::{Cause, Entry, Ledger, MAXIMUM_HISTORY};
+use crate::legacy;
+use crate::observation::{Life, Observation};
+use crate::plan::{Step, Wait};
+use crate::report::ready::{self, Verdict};
+use crate::report::words;
+use crate::report::{
+    Condition, ConditionStatus, ConditionType, Event, NextStep, Published, Replacement, Report, RetiringReport, TokenReport,
+};
+use crate::stage::retire;
+
+/// What the status shall say when this step is taken.
+pub fn report(observation: &Observation, step: &Step, now: Timestamp) -> Report {
+    let published = published(observation, now);
+    let verdict = ready::ready(observation, step, published.as_ref());
+    compose(observation, step, published.as_ref(), &verdict, now)
+}
+
+/// What the status shall say when dbt refused to make the token.
+pub(crate) fn rejected(observation: &Observation, step: &Step, message: &str, now: Timestamp) -> Report {
+    let published = published(observation, now);
+    compose(observation, step, published.as_ref(), &ready::dbt_rejected(observation, message), now)
+}
+
+fn compose(observation: &Observation, step: &Step, published: Option<&Published>, verdict: &Verdict, now: Timestamp) -> Report {
+    let retiring = retiring(observation, step, published, now);
+    let mut conditions = vec![verdict.ready()];
+    conditions.push(ready::token_usable(observation, published));
+    conditions.push(rotating(observation, step, published, &retiring));
+    conditions.extend(verdict.reconciling());
+    conditions.extend(verdict.stalled());
+    let events = stalled_event(observation, &conditions).into_iter().chain(words::opening_events(observation, step)).collect();
+    Report {
+        observed_generation: observation.generation,
+        token: published.map(|published| token(observation, published)),
+        next_step: next_step(observation, step, &retiring),
+        history: history(observation, step, published, now),
+        last_rotation: last_rotation(observation, published),
+        retiring,
+        conditions,
+        events,
+    }
+}
+
+/// The token that the target is known to hold, and since when that is known.
+fn published(observation: &Observation, now: Timestamp) -> Option<Published> {
+    let before = observation.record.published.clone();
+    match observation.ledger.current {
+        Some(current) if observation.target_holds(current.token) => {
+            before.filter(|published| published.token == current.token).or(Some(Published { token: current.token, at: now }))
+        }
+        _ => before
+            .filter(|published| observation.ledger.names_token(published.token) || observation.target_holds(published.token)),
+    }
+}
+
+fn token(observation: &Observation, published: &Published) -> TokenReport {
+    let listed = observation.known_tokens().find(|token| token.id == published.token);
+    TokenReport {
+        id: published.token,
+        uid: listed.map(|token| token.uid.clone()),
+        name: listed.map(|token| token.name.clone()),
+        created_at: listed.and_then(|token| token.created_at),
+        published_at: published.at,
+        legacy: listed.and_then(|token| token.created_at).is_some_and(legacy::is_legacy),
+        rows: listed.filter(|token| token.active).map(|token| token.rows.clone()),
+    }
+}
+
+/// The ledger as it is once the step is done.
+fn ledger_after<'a>(observation: &'a Observation, step: &'a Step) -> &'a Ledger {
+    match step {
+        Step::Act(Effect::WriteLedger { ledger, .. } | Effect::Prove { committed: ledger, .. }) => ledger,
+        _ => &observation.ledger,
+    }
+}
+
+fn retiring(observation: &Observation, step: &Step, published: Option<&Published>, now: Timestamp) -> Vec<RetiringReport> {
+    ledger_after(observation, step).retiring.iter().map(|entry| retiring_one(observation, *entry, published, now)).collect()
+}
+
+fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Published>, now: Timestamp) -> RetiringReport {
+    let listed = observation.known_tokens().find(|token| token.id == entry.token);
+    let since = published.filter(|published| published.token != entry.token).map(|published| published.at);
+    let replaced_at = retire::replaced_at(observation, entry.token).or(since);
+    RetiringReport {
+        id: entry.token,
+        uid: listed.map(|token| token.uid.clone()),
+        created_at: listed.and_then(|token| token.created_at),
+        replaced_at,
+        waiting_for: retire::waiting_for(observation, entry, replaced_at, now),
+    }
+}
+
+fn last_rotation(observation: &Observation, published: Option<&Published>) -> Option<Timestamp> {
+    let swapped = match (&observation.record.published, published) {
+        (Some(before), Some(after)) if before.token != after.token => Some(after.at),
+        _ => None,
+    };
+    swapped.or(observation.record.last_rotation)
+}
+
+fn history(observation: &Observation, step: &Step, published: Option<&Published>, now: Timestamp) -> Vec<Replacement> {
+    let mut history = observation.record.history.clone();
+    match step {
+        Step::Act(Effect::Prove { token, .. }) => {
+            let attempt = observation.ledger.next.as_ref();
+            let cause = attempt.map_or(Cause::First, |attempt| attempt.cause);
+            if let Some(previous) = observation.ledger.current {
+                let previous = Some(previous.token);
+                history.insert(0, Replacement { cause, token: *token, previous, published_at: None, retired_at: None });
+            }
+        }
+        Step::Act(Effect::WriteLedger { entry: LedgerEntry::Forget(serial), .. }) => {
+            let gone = observation.ledger.retiring.iter().find(|entry| entry.serial == *serial).map(|entry| entry.token);
+            for replacement in history.iter_mut().filter(|replacement| replacement.previous == gone) {
+                replacement.retired_at = replacement.retired_at.or(Some(now));
+            }
+        }
+        _ => {}
+    }
+    for replacement in &mut history {
+        let shown = published.filter(|published| published.token == replacement.token);
+        replacement.published_at = replacement.published_at.or(shown.map(|published| published.at));
+    }
+    history.truncate(MAXIMUM_HISTORY);
+    history
+}
+
+fn rotating(observation: &Observation, step: &Step, published: Option<&Published>, retiring: &[RetiringReport]) -> Condition {
+    let (status, reason, message) = rotating_words(observation, step, published, retiring);
+    Condition { kind: ConditionType::Rotating, status, reason: reason.into(), message }
+}
+
+fn rotating_words(
+    observation: &Observation,
+    step: &Step,
+    published: Option<&Published>,
+    retiring: &[RetiringReport],
+) -> (ConditionStatus, &'static str, String) {
+    let Some(published) = published.filter(|_| observation.deleted_at.is_none()) else {
+        return (ConditionStatus::False, "UpToDate", "no token is being replaced".into());
+    };
+    if let Step::Wait(Wait::Budget { free_at, .. }) = step {
+        let message = format!("token {} waits for the account's mint budget until {}", published.token, retire::minute(*free_at));
+        return (ConditionStatus::False, "WaitingForBudget", message);
+    }
+    if let Some(attempt) = ledger_after(observation, step).next.as_ref() {
+        let message = format!("token {} is being replaced ({})", published.token, attempt.cause.word());
+        return (ConditionStatus::True, "Replacing", message);
+    }
+    let Some(first) = retiring.first() else {
+        return (ConditionStatus::False, "UpToDate", format!("token {} is what is declared", published.token));
+    };
+    match first.waiting_for.first() {
+        Some(rule) => (ConditionStatus::True, "AwaitingConsumers", format!("token {} waits: {}", first.id, rule.message)),
+        None => (ConditionStatus::True, "Retiring", format!("token {} is being revoked", first.id)),
+    }
+}
+
+fn next_step(observation: &Observation, step: &Step, retiring: &[RetiringReport]) -> Option<NextStep> {
+    if *step != Step::Settled {
+        return Some(words::next_step(observation, step));
+    }
+    let waiting = retiring.iter().find(|token| observation.life(token.id) != Life::Inactive)?;
+    let message = waiting.waiting_for.first().map_or_else(String::new, |rule| format!(": {}", rule.message));
+    let at = waiting.replaced_at.zip(observation.desired.as_ref().ok());
+    Some(NextStep {
+        action: "Retire",
+        cause: None,
+        at: at.map(|(replaced, desired)| retire::later(replaced, desired.retire_after)),
+        message: format!("revoke token {}{message}", waiting.id),
+    })
+}
+
+/// A warning for every reason to act, as it begins.
+fn stalled_event(observation: &Observation, conditions: &[Condition]) -> Option<Event> {
+    let stalled = conditions.iter().find(|condition| condition.kind == ConditionType::Stalled)?;
+    let before = observation.record.conditions.iter().find(|condition| condition.kind == ConditionType::Stalled);
+    if before.is_some_and(|before| before.reason == stalled.reason && before.message == stalled.message) {
+        return None;
+    }
+    Some(Event { warning: true, reason: stalled.reason.clone(), message: stalled.message.clone() })
+}

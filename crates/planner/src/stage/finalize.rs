@@ -1,0 +1,147 @@
+//! Deletion. Under `Revoke` every token of the object is revoked and its Secrets are removed; under `Retain` they stay,
+//! and a record without the string says so. If dbt cannot be reached in time the object is let go all the same.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::desired::DeletionPolicy;
+use crate::effect::{Effect, LedgerEntry, LetGo, Need, RevokedBecause};
+use crate::identity::{Serial, TokenId};
+use crate::observation::{Account, Life, Observation, Target};
+use crate::plan::{Block, Step, Turn};
+use crate::stage::retire::later;
+use crate::stage::write;
+
+/// How long a deleted object waits for dbt before it is let go. The slots stay then, and the tokens are revoked when the
+/// account answers again.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// The whole deletion, one effect a pass. An object that is not deleted passes.
+pub fn finalize(observation: &Observation, now: Timestamp) -> Turn {
+    let Some(deleted_at) = observation.deleted_at else { return Turn::Pass(None) };
+    if !observation.finalizer {
+        return Turn::Take(Step::Settled, None);
+    }
+    if nothing_was_made(observation) {
+        return Turn::act(Effect::RemoveFinalizer(LetGo::Clean));
+    }
+    let policy = observation.deletion_policy;
+    let undecided = observation.ledger.deletion.is_none();
+    if undecided || (observation.ledger.deletion != Some(policy) && !is_cleared(observation)) {
+        let ledger = observation.ledger.deleting(&observation.installation, policy);
+        return write(observation, LedgerEntry::Delete, ledger);
+    }
+    match observation.ledger.deletion {
+        Some(DeletionPolicy::Retain) => retain(observation),
+        _ => revoke(observation, later(deleted_at, PATIENCE), now),
+    }
+}
+
+fn nothing_was_made(observation: &Observation) -> bool {
+    observation.ledger.is_blank()
+        && observation.ledger.deletion.is_none()
+        && observation.slots.iter().all(|slot| slot.retained)
+        && !matches!(observation.target, Target::Ours(_))
+}
+
+/// From the moment at which the ledger names nothing any more, the deletion cannot be called off.
+fn is_cleared(observation: &Observation) -> bool {
+    let ledger = &observation.ledger;
+    ledger.next.is_none() && ledger.current.is_none() && ledger.retiring.is_empty()
+}
+
+fn retain(observation: &Observation) -> Turn {
+    let ledger = &observation.ledger;
+    for entry in ledger.retiring.iter().chain(&ledger.current) {
+        if !observation.is_retained(entry.serial) {
+            return Turn::act(Effect::LeaveRecord { serial: entry.serial, token: entry.token });
+        }
+        if observation.slot(entry.serial).is_some() {
+            return Turn::act(Effect::CloseSlot(entry.serial));
+        }
+    }
+    if matches!(observation.target, Target::Ours(_)) {
+        return Turn::act(Effect::ReleaseTarget);
+    }
+    Turn::act(Effect::RemoveFinalizer(LetGo::Retained))
+}
+
+fn revoke(observation: &Observation, let_go_at: Timestamp, now: Timestamp) -> Turn {
+    if let Some(why) = hindrance(observation) {
+        return hindered(observation, why, let_go_at, now);
+    }
+    if observation.fresh_tokens().is_none() {
+        return Turn::read(Need::Tokens(observation.fresh_after));
+    }
+    if !is_cleared(observation) {
+        return write(observation, LedgerEntry::Clear, observation.ledger.cleared());
+    }
+    if let Some(turn) = revoke_next(observation) {
+        return turn;
+    }
+    if matches!(observation.target, Target::Ours(_)) {
+        return Turn::act(Effect::DeleteTarget);
+    }
+    match observation.slots.iter().find(|slot| !slot.retained) {
+        Some(slot) => Turn::act(Effect::CloseSlot(slot.serial)),
+        None => Turn::act(Effect::RemoveFinalizer(LetGo::Clean)),
+    }
+}
+
+/// What stands in the way of revoking anything.
+fn hindrance(observation: &Observation) -> Option<String> {
+    if observation.ledger.set_back.is_some() {
+        return Some("the account has tokens that this cluster does not know (SetBack)".into());
+    }
+    match &observation.account {
+        Account::Missing => Some("its DbtAccount does not exist".into()),
+        Account::NotReady { reason, message } => Some(format!("{reason}: {message}")),
+        Account::Ready(_) => observation.trouble.as_ref().map(|trouble| trouble.message.clone()),
+    }
+}
+
+/// dbt cannot be reached, or failed the last time. A failure alone is tried again; the patience ends all the same.
+fn hindered(observation: &Observation, why: String, let_go_at: Timestamp, now: Timestamp) -> Turn {
+    if now >= let_go_at {
+        return let_go(observation);
+    }
+    let retry_at = observation.trouble.as_ref().map(|trouble| trouble.retry_at);
+    let retry_now = observation.ledger.set_back.is_none()
+        && observation.account.open().is_some()
+        && retry_at.is_some_and(|retry_at| retry_at <= now);
+    if retry_now {
+        return revoke(&Observation { trouble: None, ..observation.clone() }, let_go_at, now);
+    }
+    let wake_at = retry_at.map_or(let_go_at, |retry_at| retry_at.min(let_go_at));
+    Turn::Take(Step::Blocked(Block::Deletion { why, let_go_at }), Some(wake_at))
+}
+
+fn let_go(observation: &Observation) -> Turn {
+    match observation.target {
+        Target::Ours(_) => Turn::act(Effect::DeleteTarget),
+        _ => Turn::act(Effect::RemoveFinalizer(LetGo::LeftBehind)),
+    }
+}
+
+/// The next token of the object that is not known to be inactive.
+fn revoke_next(observation: &Observation) -> Option<Turn> {
+    for (token, serial) in tokens_of_the_object(observation) {
+        match observation.life(token) {
+            Life::Active => return Some(Turn::act(Effect::Revoke { token, serial, because: RevokedBecause::Deletion })),
+            Life::Unlisted => return Some(Turn::read(Need::Token(token))),
+            Life::Inactive | Life::Unknown => {}
+        }
+    }
+    None
+}
+
+/// Those with its mark, and those in its slots; a retained one stays.
+fn tokens_of_the_object(observation: &Observation) -> Vec<(TokenId, Serial)> {
+    let marked = observation.known_tokens().filter_map(|token| observation.own_mark(token).map(|mark| (token.id, mark.serial)));
+    let stored = observation.slots.iter().filter_map(|slot| slot.token().map(|token| (token, slot.serial)));
+    let mut tokens: Vec<_> = marked.chain(stored).filter(|(_, serial)| !observation.is_retained(*serial)).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}

@@ -1,0 +1,216 @@
+//! Making a token: from the reason for it to the commit. One attempt is one serial; what fails for good is given up and
+//! swept, and the next attempt has a serial of its own.
+
+use jiff::Timestamp;
+
+use crate::desired::Desired;
+use crate::effect::{Effect, LedgerEntry, Need};
+use crate::gate;
+use crate::grant::GrantRows;
+use crate::identity::{Fingerprint, TokenId};
+use crate::ledger::{Attempt, Opening};
+use crate::mark::Mark;
+use crate::observation::{Account, Condemnation, Life, Observation, OpenAccount, Slot, SlotContent, Target};
+use crate::plan::{Block, Step, Turn, Wait};
+use crate::stage::retire::later;
+use crate::stage::write;
+use crate::trigger;
+
+/// How long an account that is not there is waited for, so that one sync may bring everything in any order.
+const ACCOUNT_GRACE: std::time::Duration = std::time::Duration::from_secs(2 * 60);
+
+/// What a minting step needs to know.
+struct Facts<'a> {
+    observation: &'a Observation,
+    account: &'a OpenAccount,
+    desired: &'a Desired,
+    wanted: GrantRows,
+    fingerprint: Fingerprint,
+    now: Timestamp,
+}
+
+/// Opens, reserves, mints, grants and proves, one a pass; `Settled` if nothing is left to do.
+pub fn mint(observation: &Observation, now: Timestamp) -> Turn {
+    match facts(observation, now) {
+        Err(turn) => turn,
+        Ok(facts) => match &observation.ledger.next {
+            Some(attempt) => attend(&facts, attempt),
+            None => open(&facts),
+        }
+        .unwrap_or_else(|turn| turn),
+    }
+}
+
+fn facts(observation: &Observation, now: Timestamp) -> Result<Facts<'_>, Turn> {
+    let Ok(desired) = &observation.desired else { return Err(Turn::Take(Step::Blocked(Block::Refused), None)) };
+    let account = account(observation, now)?;
+    let wanted = gate::wanted(account, desired)?;
+    if account.tokens.value().is_none() {
+        return Err(Turn::read(Need::Tokens(observation.fresh_after)));
+    }
+    let fingerprint = wanted.fingerprint();
+    Ok(Facts { observation, account, desired, wanted, fingerprint, now })
+}
+
+fn account(observation: &Observation, now: Timestamp) -> Result<&OpenAccount, Turn> {
+    let patience = later(observation.created_at, ACCOUNT_GRACE);
+    match &observation.account {
+        Account::Ready(account) => Ok(account),
+        Account::NotReady { .. } => Err(Turn::Take(Step::Wait(Wait::AccountNotReady), None)),
+        Account::Missing if now < patience => Err(Turn::Take(Step::Wait(Wait::AccountMissing), Some(patience))),
+        Account::Missing => Err(Turn::Take(Step::Blocked(Block::AccountNotFound), None)),
+    }
+}
+
+/// No attempt is under way: is there a reason for one?
+fn open(facts: &Facts<'_>) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    if let Some(turn) = look_again(observation) {
+        return Err(turn);
+    }
+    let Some(cause) = trigger::cause(observation, &facts.wanted) else { return Ok(Turn::Take(Step::Settled, None)) };
+    admitted(facts)?;
+    gate::room(observation)?;
+    gate::budget(facts.account, cause)?;
+    Ok(open_attempt(facts, Opening { fingerprint: facts.fingerprint.clone(), cause, failures: 0 }, LedgerEntry::Open))
+}
+
+/// The published token has to be seen in a list before it can be judged.
+fn look_again(observation: &Observation) -> Option<Turn> {
+    let current = observation.ledger.current?;
+    match observation.life(current.token) {
+        Life::Unknown => Some(Turn::read(Need::Tokens(observation.fresh_after))),
+        Life::Unlisted => Some(Turn::read(Need::Token(current.token))),
+        Life::Active | Life::Inactive => None,
+    }
+}
+
+fn admitted(facts: &Facts<'_>) -> Result<(), Turn> {
+    gate::policy(facts.account, &facts.wanted, facts.observation.ledger.current.is_some())?;
+    gate::provable(facts.observation, facts.desired, &facts.wanted).map(|_| ())
+}
+
+fn open_attempt(facts: &Facts<'_>, opening: Opening, entry: LedgerEntry) -> Turn {
+    let observation = facts.observation;
+    let ledger = observation.ledger.opened(&observation.installation, opening, observation.highest_serial(), facts.now);
+    write(observation, entry, ledger)
+}
+
+/// An attempt is under way: what is its next step?
+fn attend(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    if attempt.fingerprint != facts.fingerprint {
+        return edited(facts, attempt);
+    }
+    admitted(facts)?;
+    match observation.slot(attempt.serial) {
+        Some(slot) if slot.condemned.is_some() => Ok(give_up(facts, attempt)),
+        Some(slot) => match &slot.content {
+            SlotContent::Filled { token, granted, .. } => filled(facts, attempt, *token, granted),
+            SlotContent::Empty => empty(facts, attempt, slot),
+        },
+        None => reserve(facts, attempt),
+    }
+}
+
+/// The declaration changed while the attempt was under way.
+fn edited(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    if let Some(turn) = look_again(observation) {
+        return Err(turn);
+    }
+    let Some(cause) = trigger::cause(observation, &facts.wanted) else {
+        return Ok(write(observation, LedgerEntry::Abandon, observation.ledger.abandoned()));
+    };
+    admitted(facts)?;
+    let failures = attempt.failures.min(gate::FAILURES_AFTER_EDIT);
+    Ok(open_attempt(facts, Opening { fingerprint: facts.fingerprint.clone(), cause, failures }, LedgerEntry::Open))
+}
+
+fn give_up(facts: &Facts<'_>, attempt: &Attempt) -> Turn {
+    let opening =
+        Opening { fingerprint: attempt.fingerprint.clone(), cause: attempt.cause, failures: attempt.failures.saturating_add(1) };
+    open_attempt(facts, opening, LedgerEntry::GiveUp)
+}
+
+fn was_minted(facts: &Facts<'_>, attempt: &Attempt) -> bool {
+    let observation = facts.observation;
+    observation.known_tokens().filter_map(|token| observation.own_mark(token)).any(|mark| mark.serial == attempt.serial)
+}
+
+fn reserve(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
+    if was_minted(facts, attempt) {
+        return Ok(give_up(facts, attempt));
+    }
+    gate::delay(attempt, facts.now)?;
+    gate::room(facts.observation)?;
+    gate::budget(facts.account, attempt.cause)?;
+    if !facts.observation.finalizer {
+        return Ok(Turn::act(Effect::AddFinalizer));
+    }
+    match facts.observation.target {
+        Target::Missing => Ok(Turn::act(Effect::ClaimTarget)),
+        _ => Ok(Turn::act(Effect::Reserve(attempt.serial))),
+    }
+}
+
+fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    if observation.fresh_tokens().is_none() {
+        return Err(Turn::read(Need::Tokens(observation.fresh_after)));
+    }
+    if was_minted(facts, attempt) {
+        return Ok(give_up(facts, attempt));
+    }
+    gate::budget(facts.account, attempt.cause)?;
+    let mark = Mark { installation: observation.installation.clone(), owner: observation.owner.uid.clone(), serial: slot.serial };
+    let name = mark.name(&facts.desired.token_name);
+    Ok(Turn::act(Effect::Mint { serial: slot.serial, name, rows: facts.wanted.clone() }))
+}
+
+fn filled(facts: &Facts<'_>, attempt: &Attempt, token: TokenId, granted: &Fingerprint) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    if observation.life(token) == Life::Inactive {
+        return Ok(give_up(facts, attempt));
+    }
+    if *granted != attempt.fingerprint {
+        let rows = reported_rows(observation, token)?;
+        if rows.is_empty() {
+            return Ok(Turn::act(Effect::Grant { serial: attempt.serial, token, rows: facts.wanted.clone() }));
+        }
+        if *rows != facts.wanted {
+            let why = Condemnation::grants_differ(rows, &facts.wanted);
+            return Ok(Turn::act(Effect::Condemn { serial: attempt.serial, why }));
+        }
+    }
+    gate::room(observation)?;
+    prove(facts, attempt, token)
+}
+
+fn reported_rows(observation: &Observation, token: TokenId) -> Result<&GrantRows, Turn> {
+    match observation.life(token) {
+        Life::Unlisted => Err(Turn::read(Need::Token(token))),
+        _ => observation
+            .fresh_tokens()
+            .and_then(|tokens| tokens.get(&token))
+            .map(|token| &token.rows)
+            .ok_or(Turn::read(Need::Tokens(observation.fresh_after))),
+    }
+}
+
+fn prove(facts: &Facts<'_>, attempt: &Attempt, token: TokenId) -> Result<Turn, Turn> {
+    let observation = facts.observation;
+    let probes = gate::provable(observation, facts.desired, &facts.wanted)?;
+    let usable = observation.current_is_usable();
+    let committed = Box::new(observation.ledger.committed(token, usable, observation.rotate_at.clone()));
+    Ok(Turn::act(Effect::Prove { serial: attempt.serial, token, probes, committed }))
+}
+
+/// What a failed mint or proof leads to, at once.
+pub(crate) fn after_rejection(observation: &Observation, now: Timestamp) -> Option<Effect> {
+    let attempt = observation.ledger.next.as_ref()?;
+    let opening =
+        Opening { fingerprint: attempt.fingerprint.clone(), cause: attempt.cause, failures: attempt.failures.saturating_add(1) };
+    let ledger = observation.ledger.opened(&observation.installation, opening, observation.highest_serial(), now);
+    Some(Effect::WriteLedger { entry: LedgerEntry::GiveUp, ledger: Box::new(ledger) })
+}

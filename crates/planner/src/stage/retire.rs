@@ -1,0 +1,105 @@
+//! The end of a replaced token: it dies only when its successor is published, the overlap has passed, and the successor
+//! has proved itself once more.
+
+use jiff::Timestamp;
+
+use crate::effect::{Effect, LedgerEntry, Need};
+use crate::gate;
+use crate::identity::{Serial, TokenId};
+use crate::ledger::Entry;
+use crate::observation::{Life, Observation};
+use crate::plan::Turn;
+use crate::report::{RetiringRecord, Waiting};
+use crate::stage::write;
+
+/// Retires the oldest replaced token that may go.
+pub fn retire(observation: &Observation, now: Timestamp) -> Turn {
+    if observation.account.open().is_none() {
+        return Turn::Pass(None);
+    }
+    let mut earliest = None;
+    for entry in &observation.ledger.retiring {
+        match retire_one(observation, *entry, now) {
+            Turn::Pass(time) => earliest = [earliest, time].into_iter().flatten().min(),
+            turn => return turn,
+        }
+    }
+    Turn::Pass(earliest)
+}
+
+fn retire_one(observation: &Observation, entry: Entry, now: Timestamp) -> Turn {
+    match observation.life(entry.token) {
+        Life::Inactive if observation.slot(entry.serial).is_some() => Turn::act(Effect::CloseSlot(entry.serial)),
+        Life::Inactive => write(observation, LedgerEntry::Forget(entry.serial), observation.ledger.forgotten(entry.serial)),
+        Life::Unlisted => Turn::read(Need::Token(entry.token)),
+        Life::Unknown if observation.fresh_tokens().is_none() => Turn::read(Need::Tokens(observation.fresh_after)),
+        Life::Unknown => Turn::Pass(None),
+        Life::Active => retirement(observation, entry.token, entry.serial, replaced_at(observation, entry.token), now),
+    }
+}
+
+/// When the target was first seen without the token.
+pub(crate) fn replaced_at(observation: &Observation, token: TokenId) -> Option<Timestamp> {
+    let known = observation.record.retiring.iter().find(|record| record.token == token);
+    known.map(|RetiringRecord { replaced_at, .. }| *replaced_at)
+}
+
+/// Retires a token that consumers may hold, when all rules hold; otherwise says when to look again. A token whose
+/// replacement was not recorded counts as replaced when the published one was.
+pub(crate) fn retirement(
+    observation: &Observation,
+    token: TokenId,
+    serial: Serial,
+    replaced: Option<Timestamp>,
+    now: Timestamp,
+) -> Turn {
+    let (Some(current), Ok(desired)) = (observation.ledger.current, &observation.desired) else { return Turn::Pass(None) };
+    let newer = current.serial > serial && observation.current_is_usable();
+    let (Some(rule), true) = (observation.rule.clone(), newer && observation.target_shows(current.token)) else {
+        return Turn::Pass(None);
+    };
+    if observation.ledger.set_back.is_some() || observation.record.published.as_ref().map(|p| p.token) != Some(current.token) {
+        return Turn::Pass(None);
+    }
+    let Some(replaced) = replaced.or(observation.record.published.as_ref().map(|published| published.at)) else {
+        return Turn::Pass(None);
+    };
+    let due = later(replaced, desired.retire_after);
+    if now < due {
+        return Turn::Pass(Some(due));
+    }
+    let Some(successor) = observation.fresh_tokens().and_then(|tokens| tokens.get(&current.token)) else {
+        return Turn::read(Need::Tokens(observation.fresh_after));
+    };
+    match gate::probes(observation, &successor.rows) {
+        Err(turn) => turn,
+        Ok((probes, _)) => Turn::act(Effect::Retire { token, serial, successor: current.serial, probes, rule }),
+    }
+}
+
+/// The rules that do not hold yet for a retiring token, for the status.
+pub(crate) fn waiting_for(observation: &Observation, entry: Entry, replaced: Option<Timestamp>, now: Timestamp) -> Vec<Waiting> {
+    let (Some(current), Ok(desired)) = (observation.ledger.current, &observation.desired) else { return Vec::new() };
+    if !observation.target_shows(current.token) {
+        let message = format!("Secret {} does not hold token {} yet", desired.secret_name, current.token);
+        return vec![Waiting { rule: "Secret", message }];
+    }
+    let due = later(replaced.unwrap_or(now), desired.retire_after);
+    if now < due && observation.life(entry.token) != Life::Inactive {
+        return vec![Waiting { rule: "Overlap", message: format!("minimum overlap until {}", minute(due)) }];
+    }
+    Vec::new()
+}
+
+/// A time plus a length, at the end of time at the latest.
+pub(crate) fn later(time: Timestamp, length: std::time::Duration) -> Timestamp {
+    time.checked_add(length).unwrap_or(Timestamp::MAX)
+}
+
+/// A time as messages show it: to the minute, so that a message does not change with each look. Rounded up, so that it
+/// is not earlier than what it speaks of.
+pub(crate) fn minute(time: Timestamp) -> String {
+    let seconds = time.as_second();
+    let rounded = Timestamp::from_second(seconds + (60 - seconds.rem_euclid(60)) % 60).unwrap_or(time);
+    rounded.strftime("%Y-%m-%dT%H:%MZ").to_string()
+}

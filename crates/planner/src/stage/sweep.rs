@@ -1,0 +1,92 @@
+//! Removing what nothing names any more: slots of attempts that were given up, and tokens whose string was lost.
+//!
+//! Only serials that are not above the ledger's are touched, since only for them "named nowhere" is permanent. What may
+//! have reached a consumer (its slot was committed, or is gone and dbt saw the token used) waits until a successor is
+//! published for the whole overlap, and goes the way of a retiring token.
+
+use jiff::Timestamp;
+
+use crate::effect::{Effect, Need, RevokedBecause};
+use crate::identity::Serial;
+use crate::observation::{Condemnation, Life, Observation, Slot, SlotContent, Token};
+use crate::plan::Turn;
+use crate::stage::retire::retirement;
+
+/// Closes, condemns and revokes, one a pass.
+pub fn sweep(observation: &Observation, now: Timestamp) -> Turn {
+    if observation.ledger.is_blank() || observation.ledger.set_back.is_some() || observation.account.open().is_none() {
+        return Turn::Pass(None);
+    }
+    let slots: Vec<&Slot> = observation.slots.iter().filter(|slot| is_unnamed(observation, slot)).collect();
+    let strays: Vec<(&Token, Serial)> = strays(observation);
+    if slots.is_empty() && strays.is_empty() {
+        return Turn::Pass(None);
+    }
+    if observation.fresh_tokens().is_none() {
+        return Turn::read(Need::Tokens(observation.fresh_after));
+    }
+    let turns = slots.into_iter().map(|slot| sweep_slot(observation, slot, now));
+    first(turns.chain(strays.into_iter().map(|(token, serial)| sweep_stray(observation, token, serial, now))))
+}
+
+/// The first turn that takes a step; otherwise the earliest time at which one may.
+fn first(turns: impl Iterator<Item = Turn>) -> Turn {
+    let mut earliest = None;
+    for turn in turns {
+        match turn {
+            Turn::Take(..) => return turn,
+            Turn::Pass(time) => earliest = [earliest, time].into_iter().flatten().min(),
+        }
+    }
+    Turn::Pass(earliest)
+}
+
+fn is_unnamed(observation: &Observation, slot: &Slot) -> bool {
+    !slot.retained && slot.serial.0 <= observation.ledger.serial && !observation.ledger.names(slot.serial)
+}
+
+fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
+    let token = match &slot.content {
+        // An empty slot is closed first, so that nothing can be put into it; its token is a stray from then on.
+        SlotContent::Empty => return Turn::act(Effect::CloseSlot(slot.serial)),
+        SlotContent::Filled { token, .. } => *token,
+    };
+    match observation.life(token) {
+        // A filled slot is closed last: it may be the only proof that the token is ours.
+        Life::Inactive => Turn::act(Effect::CloseSlot(slot.serial)),
+        Life::Unlisted => Turn::read(Need::Token(token)),
+        Life::Unknown => Turn::Pass(None),
+        Life::Active if slot.committed => retirement(observation, token, slot.serial, None, now),
+        Life::Active if slot.condemned.is_none() => {
+            Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
+        }
+        Life::Active => Turn::act(Effect::Revoke { token, serial: slot.serial, because: RevokedBecause::Stray }),
+    }
+}
+
+/// Active tokens with our mark that no slot of ours holds and that the ledger does not name.
+fn strays(observation: &Observation) -> Vec<(&Token, Serial)> {
+    let named = observation.named_tokens();
+    observation
+        .known_tokens()
+        .filter(|token| token.active && !named.contains(&token.id))
+        .filter_map(|token| observation.own_mark(token).map(|mark| (token, mark.serial)))
+        .filter(|(_, serial)| serial.0 <= observation.ledger.serial && !observation.is_retained(*serial))
+        .filter(|(_, serial)| !may_still_be_taken_up(observation, *serial))
+        .collect()
+}
+
+/// The attempt under way decides about its own token: as long as its slot is empty, the string may be on its way there.
+fn may_still_be_taken_up(observation: &Observation, serial: Serial) -> bool {
+    let under_way = observation.ledger.next.as_ref().is_some_and(|attempt| attempt.serial == serial);
+    under_way && observation.slot(serial).is_none_or(|slot| slot.content == SlotContent::Empty)
+}
+
+fn sweep_stray(observation: &Observation, token: &Token, serial: Serial, now: Timestamp) -> Turn {
+    let another_holds_the_serial = observation.ledger.names(serial);
+    let possibly_in_use = token.last_used.is_some() || observation.target_holds(token.id);
+    if another_holds_the_serial || !possibly_in_use {
+        return Turn::act(Effect::Revoke { token: token.id, serial, because: RevokedBecause::Stray });
+    }
+    retirement(observation, token.id, serial, None, now)
+}
