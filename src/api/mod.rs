@@ -5,8 +5,11 @@
 //! and from there a condition. This module never talks to the API server or to dbt.
 
 pub mod crd;
+pub mod desired;
+pub mod desired_account;
 pub mod duration;
 mod schema;
+pub mod template;
 pub mod v1alpha1;
 
 /// The API group of both kinds, and the prefix of every label and annotation of the operator.
