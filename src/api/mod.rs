@@ -8,6 +8,8 @@ pub mod crd;
 pub mod desired;
 pub mod desired_account;
 pub mod duration;
+#[cfg(test)]
+mod manifests;
 mod schema;
 pub mod template;
 pub mod v1alpha1;
