@@ -290,6 +290,10 @@ pub struct LedgerNext {
     /// Attempts in a row that were given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<i32>,
+    /// Why it was opened, in the words of status.history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub cause: Option<String>,
 }
 
 /// A token that the ledger names.
