@@ -1,8 +1,9 @@
 //! The API `tokens.dbt-operator.dev`: the two custom resources as users write them, the CRDs generated from them, and
 //! the only place where user input is judged.
 //!
-//! What a schema can judge is in the CRD and never arrives here; what it cannot judge becomes a [`desired::Refusal`],
-//! and from there a condition. This module never talks to the API server or to dbt.
+//! What a schema can judge is in the CRD and never arrives here; what it cannot judge becomes a
+//! [`Refusal`](dbt_token_planner::desired::Refusal), and from there a condition. This module never talks to the API server
+//! or to dbt.
 
 pub mod crd;
 pub mod desired;

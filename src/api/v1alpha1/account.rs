@@ -1,5 +1,6 @@
 //! `DbtAccount`: a connection to one account of dbt, and who may ask for what.
 #![expect(clippy::duplicated_attributes, reason = "the printer columns of a kind share words; none is written twice")]
+#![allow(rustdoc::bare_urls, reason = "kubectl explain would show the brackets of a link")]
 
 use std::collections::BTreeMap;
 
