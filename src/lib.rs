@@ -3,4 +3,5 @@
 
 pub mod api;
 pub mod backend;
+pub mod cluster;
 pub mod token;

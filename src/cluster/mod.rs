@@ -1,0 +1,6 @@
+//! Everything that the operator writes to Kubernetes, one file an object. Every write is conditional: it names the uid
+//! and the version of what was seen, or creates something that must not be there yet. Nothing here decides what to
+//! write, and nothing here knows of dbt's HTTP interface.
+
+pub mod failure;
+pub mod names;
