@@ -4,3 +4,5 @@
 
 pub mod failure;
 pub mod names;
+pub mod slot;
+mod text;

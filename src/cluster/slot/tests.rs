@@ -1,0 +1,130 @@
+//! Slots as they are written and read back, without an API server.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
+
+use super::*;
+
+const UID: &str = "9bd5a1f4-1f0c-4a60-8f3e-7f6e6c1c2a55";
+
+fn belonging() -> Belonging {
+    Belonging {
+        installation: Installation::new("prod-eu"),
+        owner: Owner {
+            uid: dbt_token_planner::identity::OwnerUid::new(UID),
+            namespace: "finance".to_owned(),
+            name: "dagster".to_owned(),
+        },
+        account: "analytics".to_owned(),
+        account_id: AccountId(70_403_103_922_125),
+    }
+}
+
+/// As the API server would return it, with some labels and annotations changed; an empty value takes one away.
+fn seen(secret: Secret, labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> PartialObjectMeta<Secret> {
+    let mut metadata = secret.metadata;
+    metadata.uid = Some("slot-uid".to_owned());
+    metadata.resource_version = Some("41".to_owned());
+    metadata.creation_timestamp = Some(Time("2026-11-24T08:00:00Z".parse().expect("a time")));
+    change(metadata.labels.get_or_insert_default(), labels);
+    change(metadata.annotations.get_or_insert_default(), annotations);
+    metadata.into_response_partial::<Secret>()
+}
+
+fn change(map: &mut BTreeMap<String, String>, changes: &[(&str, &str)]) {
+    for (key, value) in changes {
+        if value.is_empty() {
+            map.remove(*key);
+        } else {
+            map.insert((*key).to_owned(), (*value).to_owned());
+        }
+    }
+}
+
+fn empty() -> Secret {
+    empty_slot(&slot_name(&belonging(), Serial(1_790_000_000)), &belonging(), Serial(1_790_000_000))
+}
+
+const FILLED: [(&str, &str); 3] = [(names::TOKEN_ID, "2202"), (names::TOKEN_UID, "k0PqL-2"), (names::GRANTED, "00ff")];
+
+fn observed(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> ObservedSlot {
+    observe(&seen(empty(), labels, annotations)).unwrap_or_else(|malformed| panic!("{malformed}"))
+}
+
+fn filled() -> SlotContent {
+    SlotContent::Filled { token: TokenId(2202), uid: TokenUid::new("k0PqL-2"), granted: Fingerprint::new("00ff") }
+}
+
+#[test]
+fn a_reserved_slot_reads_back_as_empty_and_whose_it_is() {
+    let observed = observed(&[], &[]);
+    assert_eq!(observed.reference.name, format!("slot-{UID}-1790000000"));
+    assert_eq!(observed.reference.uid, "slot-uid");
+    assert_eq!(observed.reference.resource_version, "41");
+    assert_eq!(observed.belonging, belonging());
+    assert_eq!(observed.slot.serial, Serial(1_790_000_000));
+    assert_eq!(observed.slot.content, SlotContent::Empty);
+    assert!(is_unmarked(&observed.slot));
+}
+
+#[test]
+fn what_can_never_be_taken_back_is_read_from_the_labels() {
+    assert_eq!(observed(&[], &FILLED).slot.content, filled());
+    assert!(observed(&[(names::COMMITTED, "true")], &FILLED).slot.committed);
+    let labels = [(names::CONDEMNED, "GrantsDiffer")];
+    let annotations = [FILLED.as_slice(), &[(names::CONDEMNED_DETAIL, "dbt granted nothing")]].concat();
+    let condemned = observed(&labels, &annotations).slot.condemned.expect("condemned");
+    assert_eq!(condemned.reason, CondemnedReason::GrantsDiffer);
+    assert_eq!(condemned.detail, "dbt granted nothing");
+}
+
+#[test]
+fn a_record_is_told_from_a_slot() {
+    let name = record_name(&belonging(), Serial(7));
+    let uid = TokenUid::new("k0PqL-2");
+    for uid in [None, Some(&uid)] {
+        let secret = record(&name, &belonging(), Serial(7), TokenId(2202), uid);
+        assert_eq!((secret.immutable, secret.data.as_ref(), secret.string_data.as_ref()), (Some(true), None, None));
+        let observed = observe(&seen(secret, &[], &[])).expect("a record");
+        assert!(observed.slot.retained);
+        assert_eq!(observed.slot.token(), Some(TokenId(2202)));
+        assert_eq!(observed.reference.name, format!("record-{UID}-7"));
+    }
+}
+
+#[test]
+fn what_is_no_slot_takes_part_in_nothing() {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Pairs, Pairs, &str); 13] = [
+        (&[(names::SLOT, "")], &[], "its labels are those of"),
+        (&[(names::SERIAL, "8")], &[], "its labels are those of"),
+        (&[(names::OWNER_UID, "other")], &[], "its labels are those of"),
+        (&[(names::RETAINED, "true")], &[], "its labels are those of record-"),
+        (&[(names::SERIAL, "-8")], &[], "serial is no number from 1 on"),
+        (&[(names::SERIAL, "x")], &[], "serial is no number from 1 on"),
+        (&[(names::OWNER_UID, "")], &[], "owner-uid is missing"),
+        (&[(names::INSTALLATION, "")], &[], "installation is missing"),
+        (&[(names::CONDEMNED, "Later")], &[], "unknown reason, Later"),
+        (&[], &[(names::ACCOUNT_ID, "0")], "account-id is no number from 1 on"),
+        (&[], &[(names::OWNER_NAME, "")], "owner-name is missing"),
+        (&[], &FILLED[..2], "granted is missing"),
+        (&[], &[(names::TOKEN_ID, "x"), FILLED[1], FILLED[2]], "token-id is no number"),
+    ];
+    for (labels, annotations, why) in cases {
+        let malformed = observe(&seen(empty(), labels, annotations)).expect_err(why);
+        assert!(malformed.why.contains(why), "{why}: {malformed}");
+    }
+}
+
+#[test]
+fn the_body_of_a_fill_holds_the_string_and_does_not_show_it() {
+    let metadata = on(&observed(&[], &[]).reference, json!({"annotations": {names::TOKEN_ID: "2202"}}));
+    let filling = Filling { metadata, string_data: Data { token: "canary" }, immutable: true };
+    assert!(!format!("{filling:?} {:?}", Patch::Merge(&filling)).contains("canary"));
+    let expected = json!({
+        "metadata": {"uid": "slot-uid", "resourceVersion": "41", "annotations": {names::TOKEN_ID: "2202"}},
+        "stringData": {"token": "canary"},
+        "immutable": true,
+    });
+    assert_eq!(serde_json::to_value(&filling).expect("JSON"), expected);
+}
