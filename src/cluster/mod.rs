@@ -3,6 +3,9 @@
 //! write, and nothing here knows of dbt's HTTP interface.
 
 pub mod failure;
+mod managed_fields;
 pub mod names;
+pub mod render;
 pub mod slot;
+pub mod target;
 mod text;
