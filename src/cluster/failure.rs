@@ -39,6 +39,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// An answer without what every answer has.
+    pub(super) fn nameless() -> Self {
+        unavailable("the API server's answer names no uid or version".to_owned())
+    }
+
     /// Takes out a message that repeats one of the given texts, which are secret. An admission policy of the cluster may
     /// quote what it refuses.
     #[must_use]

@@ -2,13 +2,14 @@
 //! where its string is kept. Where no tenant can write, so that nobody can forge one and have somebody else's token
 //! revoked. A slot is filled once and never emptied; deleting it closes its serial for good.
 
+mod error;
 mod observe;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, Serial, TokenId, TokenUid};
-use dbt_token_planner::observation::{Condemnation, CondemnedReason, Owner, Slot, SlotContent};
+use dbt_token_planner::observation::{Condemnation, Owner, Slot, SlotContent};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+pub use self::error::SlotError;
 pub use self::observe::{Malformed, observe};
 use super::failure::{Class, Failure};
 use super::names;
@@ -74,83 +76,6 @@ pub struct NewToken<'token> {
     pub granted: &'token Fingerprint,
 }
 
-/// What failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotError {
-    /// Creating an empty slot. [`Class::Conflict`] if it is there already.
-    #[error("slot {name} cannot be reserved")]
-    Reserve {
-        /// The slot.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Writing the string into it. After [`Class::Unavailable`] it may have been written; the same call can be repeated,
-    /// since it writes over nothing: [`Class::Conflict`] then means that the slot has to be looked at again.
-    #[error("slot {name} cannot be filled")]
-    Fill {
-        /// The slot.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Marking it for good, as committed or as condemned.
-    #[error("slot {name} cannot be marked")]
-    Mark {
-        /// The slot.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Deleting it.
-    #[error("slot {name} cannot be closed")]
-    Close {
-        /// The slot.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Reading the string.
-    #[error("slot {name} cannot be read")]
-    Read {
-        /// The slot.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Leaving a record of a token that stays.
-    #[error("record {name} cannot be left")]
-    Record {
-        /// The record.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// What was seen of the slot forbids the change, whatever the API server would say.
-    #[error("slot {name} {why}")]
-    Unfit {
-        /// The slot.
-        name: String,
-        /// What is in the way.
-        why: &'static str,
-    },
-}
-
-impl SlotError {
-    /// What it means for the caller.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Reserve { source, .. }
-            | Self::Fill { source, .. }
-            | Self::Mark { source, .. }
-            | Self::Close { source, .. }
-            | Self::Read { source, .. }
-            | Self::Record { source, .. } => source.class.clone(),
-            Self::Unfit { .. } => Class::Conflict,
-        }
-    }
-}
-
 /// The slots in the operator's own namespace.
 #[derive(Clone)]
 pub struct Slots {
@@ -172,7 +97,7 @@ impl Slots {
         let failed = |source| SlotError::Reserve { name: name.clone(), source };
         let made =
             self.api.create(&creation(), &empty_slot(&name, belonging, serial)).await.map_err(|error| failed(error.into()))?;
-        reference_of(&made.metadata).ok_or_else(|| failed(nameless()))
+        reference_of(&made.metadata).ok_or_else(|| failed(Failure::nameless()))
     }
 
     /// Puts the string of a new token into an empty slot, in one write with everything that is known of the token and
@@ -220,7 +145,7 @@ impl Slots {
         let detail = cut_to_characters(&why.detail, LONGEST_DETAIL);
         self.mark(
             slot,
-            json!({"labels": {names::CONDEMNED: reason_word(why.reason)}, "annotations": {names::CONDEMNED_DETAIL: detail}}),
+            json!({"labels": {names::CONDEMNED: why.reason.word()}, "annotations": {names::CONDEMNED_DETAIL: detail}}),
         )
         .await
     }
@@ -349,10 +274,6 @@ fn is_unmarked(slot: &Slot) -> bool {
     !slot.committed && !slot.retained && slot.condemned.is_none()
 }
 
-fn nameless() -> Failure {
-    Failure { class: Class::Unavailable, detail: "the API server's answer names no uid or version".to_owned() }
-}
-
 fn reference_of(metadata: &ObjectMeta) -> Option<SlotReference> {
     Some(SlotReference {
         name: metadata.name.clone()?,
@@ -406,14 +327,6 @@ fn record(name: &str, belonging: &Belonging, serial: Serial, token: TokenId, uid
     annotations.insert(names::TOKEN_UID.to_owned(), uid.map(ToString::to_string).unwrap_or_default());
     annotations.insert(names::GRANTED.to_owned(), String::new());
     record
-}
-
-/// The words of the closed list of reasons.
-const fn reason_word(reason: CondemnedReason) -> &'static str {
-    match reason {
-        CondemnedReason::GrantsDiffer => "GrantsDiffer",
-        CondemnedReason::VerificationRefused => "VerificationRefused",
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //!
 //! It has no owner reference: foreground deletion of the `ServiceToken` would remove it before the finalizer runs.
 //! Writing is a server-side apply, so that other people's keys, labels and annotations stay, and so that the API server
-//! itself keeps account of which of ours somebody else has changed. That such an apply can neither create a Secret nor
-//! overwrite an unseen one rests on two checks of the API server: an apply with a uid to a name that has no object is
-//! answered by 409 (`uid mismatch ... no existing object was found`), and one with an old resourceVersion by 409.
+//! itself keeps account of which of ours somebody else has changed. The body names uid *and* resourceVersion, and both are
+//! needed. Seen on API server 1.36.3: with a uid, an apply to a name without an object is answered by 409 (`uid mismatch
+//! ... no existing object was found`), while with a resourceVersion alone it **creates** the Secret; with an old
+//! resourceVersion, an apply to an object is answered by 409, forced or not.
 
+mod error;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::error::TargetError;
 pub use self::observe::{ObservedTarget, observe};
 use super::failure::{Class, Failure};
 use super::managed_fields::last_writer;
@@ -93,66 +96,6 @@ pub struct Projection<'a> {
     pub data: &'a RenderedSecret,
 }
 
-/// What failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// Creating it empty.
-    #[error("secret {namespace}/{name} cannot be claimed")]
-    Claim {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Why.
-        source: Failure,
-    },
-    /// Writing the token to it. After [`Class::Unavailable`] it may have been written.
-    #[error("secret {target} cannot be written")]
-    Project {
-        /// The target.
-        target: TargetReference,
-        /// Why.
-        source: Failure,
-    },
-    /// Reading its data.
-    #[error("secret {target} cannot be read")]
-    Read {
-        /// The target.
-        target: TargetReference,
-        /// Why.
-        source: Failure,
-    },
-    /// Taking our label and annotations off.
-    #[error("secret {target} cannot be released")]
-    Release {
-        /// The target.
-        target: TargetReference,
-        /// Why.
-        source: Failure,
-    },
-    /// Deleting it.
-    #[error("secret {target} cannot be deleted")]
-    Delete {
-        /// The target.
-        target: TargetReference,
-        /// Why.
-        source: Failure,
-    },
-}
-
-impl TargetError {
-    /// What it means for the caller.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Claim { source, .. }
-            | Self::Project { source, .. }
-            | Self::Read { source, .. }
-            | Self::Release { source, .. }
-            | Self::Delete { source, .. } => source.class.clone(),
-        }
-    }
-}
-
 /// The targets in all namespaces.
 #[derive(Clone)]
 pub struct Targets {
@@ -185,10 +128,10 @@ impl Targets {
         let api = self.api(namespace);
         let parameters = PostParams { field_manager: Some(names::OPERATOR.to_owned()), ..PostParams::default() };
         match api.create(&parameters, &claimed(name, service_token, template)).await {
-            Ok(made) => reference_of(&made.metadata).map(Claim::Created).ok_or_else(|| failed(nameless())),
+            Ok(made) => reference_of(&made.metadata).map(Claim::Created).ok_or_else(|| failed(Failure::nameless())),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let found = api.get_metadata(name).await.map_err(|error| failed(error.into()))?;
-                whose(&found.metadata, service_token).ok_or_else(|| failed(nameless()))
+                whose(&found.metadata, service_token).ok_or_else(|| failed(Failure::nameless()))
             }
             Err(error) => Err(failed(error.into())),
         }
@@ -209,7 +152,7 @@ impl Targets {
             let secrets = secret_texts(projection.data);
             failed(Failure::from(error).without(secrets.iter().map(|text| text.as_str())))
         })?;
-        reference_of(&written.metadata).ok_or_else(|| failed(nameless()))
+        reference_of(&written.metadata).ok_or_else(|| failed(Failure::nameless()))
     }
 
     /// Reads the data of the target, if it is still what was seen.
@@ -402,10 +345,6 @@ fn reference_of(metadata: &ObjectMeta) -> Option<TargetReference> {
         uid: metadata.uid.clone()?,
         resource_version: metadata.resource_version.clone()?,
     })
-}
-
-fn nameless() -> Failure {
-    Failure { class: Class::Unavailable, detail: "the API server's answer names no uid or version".to_owned() }
 }
 
 fn changed() -> Failure {

@@ -7,7 +7,7 @@ use dbt_token_planner::observation::{Condemnation, CondemnedReason, Owner, Slot,
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 
-use super::{Belonging, ObservedSlot, reason_word, record_name, reference_of, slot_name};
+use super::{Belonging, ObservedSlot, record_name, reference_of, slot_name};
 use crate::cluster::names;
 
 /// A Secret with the label of a slot that is none. It takes part in nothing and is never deleted; somebody must look.
@@ -50,7 +50,7 @@ fn read(secret: &PartialObjectMeta<Secret>) -> Result<ObservedSlot, String> {
         content: content(annotations)?,
         committed: labels.contains_key(names::COMMITTED),
         retained: labels.contains_key(names::RETAINED),
-        condemned: condemned(labels, annotations)?,
+        condemned: condemned(labels, annotations),
         created_at,
     };
     let name = if slot.retained { record_name(&belonging, slot.serial) } else { slot_name(&belonging, slot.serial) };
@@ -73,14 +73,14 @@ fn content(annotations: &BTreeMap<String, String>) -> Result<SlotContent, String
     })
 }
 
-/// A reason that this version does not know must not make the slot usable again.
-fn condemned(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Result<Option<Condemnation>, String> {
-    let Some(word) = labels.get(names::CONDEMNED) else { return Ok(None) };
-    let reason = [CondemnedReason::GrantsDiffer, CondemnedReason::VerificationRefused]
-        .into_iter()
-        .find(|reason| reason_word(*reason) == word)
-        .ok_or_else(|| format!("it is condemned for an unknown reason, {word}"))?;
-    Ok(Some(Condemnation { reason, detail: annotations.get(names::CONDEMNED_DETAIL).cloned().unwrap_or_default() }))
+/// A reason that this version does not know must not make the slot usable again, nor hide it.
+fn condemned(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<Condemnation> {
+    let word = labels.get(names::CONDEMNED)?;
+    let detail = annotations.get(names::CONDEMNED_DETAIL).cloned().unwrap_or_default();
+    Some(match CondemnedReason::from_word(word) {
+        Some(reason) => Condemnation { reason, detail },
+        None => Condemnation { reason: CondemnedReason::Superseded, detail: format!("{word}: {detail}") },
+    })
 }
 
 fn present<'map>(map: &'map BTreeMap<String, String>, name: &str) -> Result<&'map str, String> {

@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 
+use dbt_token_planner::observation::CondemnedReason;
+
 use super::*;
 
 const UID: &str = "9bd5a1f4-1f0c-4a60-8f3e-7f6e6c1c2a55";
@@ -76,6 +78,8 @@ fn what_can_never_be_taken_back_is_read_from_the_labels() {
     let condemned = observed(&labels, &annotations).slot.condemned.expect("condemned");
     assert_eq!(condemned.reason, CondemnedReason::GrantsDiffer);
     assert_eq!(condemned.detail, "dbt granted nothing");
+    let condemned = observed(&[(names::CONDEMNED, "Later")], &annotations).slot.condemned.expect("still condemned");
+    assert_eq!(condemned.detail, "Later: dbt granted nothing");
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn a_record_is_told_from_a_slot() {
 #[test]
 fn what_is_no_slot_takes_part_in_nothing() {
     type Pairs<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Pairs, Pairs, &str); 13] = [
+    let cases: [(Pairs, Pairs, &str); 12] = [
         (&[(names::SLOT, "")], &[], "its labels are those of"),
         (&[(names::SERIAL, "8")], &[], "its labels are those of"),
         (&[(names::OWNER_UID, "other")], &[], "its labels are those of"),
@@ -104,7 +108,6 @@ fn what_is_no_slot_takes_part_in_nothing() {
         (&[(names::SERIAL, "x")], &[], "serial is no number from 1 on"),
         (&[(names::OWNER_UID, "")], &[], "owner-uid is missing"),
         (&[(names::INSTALLATION, "")], &[], "installation is missing"),
-        (&[(names::CONDEMNED, "Later")], &[], "unknown reason, Later"),
         (&[], &[(names::ACCOUNT_ID, "0")], "account-id is no number from 1 on"),
         (&[], &[(names::OWNER_NAME, "")], "owner-name is missing"),
         (&[], &FILLED[..2], "granted is missing"),
