@@ -3,6 +3,7 @@
 //! write, and nothing here knows of dbt's HTTP interface.
 
 pub mod failure;
+pub mod finalizer;
 mod managed_fields;
 pub mod names;
 pub mod render;
