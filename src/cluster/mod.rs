@@ -5,9 +5,12 @@
 pub mod events;
 pub mod failure;
 pub mod finalizer;
+pub mod ledger;
 mod managed_fields;
+mod merge_patch;
 pub mod names;
 pub mod render;
 pub mod slot;
+pub mod status;
 pub mod target;
 mod text;
