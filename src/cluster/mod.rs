@@ -2,6 +2,7 @@
 //! and the version of what was seen, or creates something that must not be there yet. Nothing here decides what to
 //! write, and nothing here knows of dbt's HTTP interface.
 
+pub mod account_status;
 pub mod events;
 pub mod failure;
 pub mod finalizer;
