@@ -6,6 +6,7 @@
 //! Start reading at [`plan`], then the stages in the order in which it asks them, then [`ledger`], the commit record.
 //! [`invariant`] says what must never happen; [`interlock`] refuses an effect that would make it happen.
 
+pub mod account;
 pub mod conclude;
 pub mod desired;
 pub mod effect;

@@ -1,0 +1,272 @@
+//! Who may make a token now: the account's budget of mints, shared fairly among namespaces with a reserve for repairs, and
+//! the limits on the number of ServiceTokens.
+//!
+//! The budget is counted from dbt's own list, so that it holds across restarts and replicas. What this process made since
+//! the list was asked for is added; a token that stands in both is counted twice until the next list, on the safe side.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::observation::{AccountSettings, OwnerClaim, TokenList};
+use crate::grant::{AccountGrant, maximum_tokens};
+use crate::identity::{Installation, OwnerUid};
+use crate::observation::{Allowance, Budget, TokenLimit};
+
+/// The budget is counted over this time.
+pub const BUDGET_WINDOW: Duration = Duration::from_secs(3600);
+
+/// One part in so many is kept back for repairs.
+const RESERVED_PART: u32 = 5;
+
+/// A token that was made, for the budget.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Creation {
+    /// When.
+    pub at: Timestamp,
+    /// For which namespace; `None` if its owner is not known any more.
+    pub namespace: Option<String>,
+}
+
+/// The tokens under our mark that a list shows, deleted ones included: what was made counts, not what is left of it.
+pub fn creations(list: &TokenList, installation: &Installation, owners: &[OwnerClaim], now: Timestamp) -> Vec<Creation> {
+    let namespace = |uid: &OwnerUid| owners.iter().find(|owner| owner.uid == *uid).map(|owner| owner.namespace.clone());
+    let made = list.tokens.values().filter_map(|token| {
+        let mark = token.mark.as_ref().filter(|mark| mark.installation == *installation)?;
+        let at = token.created_at.filter(|at| leaves_at(*at) > now)?;
+        Some(Creation { at, namespace: namespace(&mark.owner) })
+    });
+    made.collect()
+}
+
+/// Whether a namespace may make a token now. `creations` may hold older ones, which do not count; `waiting` are the
+/// namespaces that want a token at this time.
+///
+/// While several namespaces wait, none may go over its equal share of the ordinary part; alone, it may use all of it.
+pub fn budget(limit: u32, creations: &[Creation], namespace: &str, waiting: &BTreeSet<String>, now: Timestamp) -> Budget {
+    let mut all: Vec<Timestamp> = creations.iter().map(|made| made.at).filter(|at| leaves_at(*at) > now).collect();
+    all.sort_unstable();
+    let mut own: Vec<Timestamp> = creations
+        .iter()
+        .filter(|made| made.namespace.as_deref() == Some(namespace) && leaves_at(made.at) > now)
+        .map(|made| made.at)
+        .collect();
+    own.sort_unstable();
+    let ordinary = limit.saturating_sub(reserve(limit));
+    let share = share(ordinary, namespace, waiting);
+    let free_at = [free_at(&all, ordinary), free_at(&own, share)].into_iter().flatten().max();
+    Budget { ordinary: allowance(limit, free_at), repair: allowance(limit, self::free_at(&all, limit)) }
+}
+
+/// How much is kept back for repairs; at least one token, unless that would leave nothing.
+fn reserve(limit: u32) -> u32 {
+    if limit > 1 { (limit / RESERVED_PART).max(1) } else { 0 }
+}
+
+/// The equal share of a namespace, rounded up so that no part is lost.
+fn share(ordinary: u32, namespace: &str, waiting: &BTreeSet<String>) -> u32 {
+    let others = waiting.iter().filter(|other| other.as_str() != namespace).count();
+    let namespaces = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+    ordinary.div_ceil(namespaces)
+}
+
+/// When fewer than `limit` of the sorted creations still count; `None` if that is so now.
+fn free_at(sorted: &[Timestamp], limit: u32) -> Option<Timestamp> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    let surplus = sorted.len().checked_sub(limit)?;
+    sorted.get(surplus).map(|at| leaves_at(*at))
+}
+
+fn leaves_at(made_at: Timestamp) -> Timestamp {
+    let window = SignedDuration::try_from(BUDGET_WINDOW).unwrap_or(SignedDuration::MAX);
+    made_at.checked_add(window).unwrap_or(Timestamp::MAX)
+}
+
+fn allowance(limit: u32, free_at: Option<Timestamp>) -> Allowance {
+    free_at.map_or(Allowance::Free, |free_at| Allowance::UsedUp { limit, free_at })
+}
+
+/// The limit that leaves no place for an object, if there is one. The oldest objects keep their place; of two that are
+/// equally old, the one with the lower uid.
+///
+/// A namespace that no grant matches has no limit of its own: its permissions are refused, and that is said instead.
+pub fn crowded_out(
+    settings: &AccountSettings,
+    owners: &[OwnerClaim],
+    grants: &[AccountGrant],
+    owner: &OwnerUid,
+) -> Option<TokenLimit> {
+    let claim = owners.iter().find(|claim| claim.uid == *owner)?;
+    let of_namespace = grants.first().and_then(|_| maximum_tokens(grants)).and_then(|limit| {
+        let peers = owners.iter().filter(|peer| peer.namespace == claim.namespace);
+        over(peers, claim, limit, || format!("namespace {}", claim.namespace))
+    });
+    let of_account = || settings.maximum_tokens.and_then(|limit| over(owners.iter(), claim, limit, || "the account".to_owned()));
+    of_namespace.or_else(of_account)
+}
+
+fn over<'owners>(
+    peers: impl Iterator<Item = &'owners OwnerClaim>,
+    claim: &OwnerClaim,
+    limit: u32,
+    scope: impl FnOnce() -> String,
+) -> Option<TokenLimit> {
+    let (mut count, mut before) = (0_u32, 0_u32);
+    for peer in peers {
+        count = count.saturating_add(1);
+        before = before.saturating_add(u32::from((peer.created_at, &peer.uid) < (claim.created_at, &claim.uid)));
+    }
+    (before >= limit).then(|| TokenLimit { scope: scope(), count, limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{list, marked, now, owner, settings};
+    use super::*;
+    use crate::grant::{AllowedProjects, AllowedSets};
+    use crate::observation::Token;
+
+    fn ago(seconds: i64) -> Timestamp {
+        now() - SignedDuration::from_secs(seconds)
+    }
+
+    /// `made` are seconds ago and namespace; expected are the seconds until the ordinary part and the repairs are free.
+    fn check(limit: u32, made: &[(i64, &str)], waiting: &[&str], expected: (Option<i64>, Option<i64>)) {
+        let made: Vec<Creation> =
+            made.iter().map(|(age, namespace)| Creation { at: ago(*age), namespace: Some((*namespace).to_owned()) }).collect();
+        let waiting = waiting.iter().map(|name| (*name).to_owned()).collect();
+        let budget = budget(limit, &made, "mine", &waiting, now());
+        let seconds = |allowance| match allowance {
+            Allowance::Free => None,
+            Allowance::UsedUp { free_at, .. } => Some(free_at.duration_since(now()).as_secs()),
+        };
+        assert_eq!((seconds(budget.ordinary), seconds(budget.repair)), expected, "{made:?} of {limit}, {waiting:?} wait");
+    }
+
+    #[test]
+    fn a_fifth_is_kept_back_for_repairs() {
+        let five = [(50, "mine"), (40, "mine"), (30, "mine"), (20, "mine"), (10, "mine")];
+        check(5, &five[..3], &[], (None, None));
+        check(5, &five[..4], &[], (Some(3550), None));
+        check(5, &five, &[], (Some(3560), Some(3550)));
+        check(2, &five[..1], &[], (Some(3550), None));
+    }
+
+    #[test]
+    fn a_budget_of_one_has_no_reserve() {
+        check(1, &[], &[], (None, None));
+        check(1, &[(10, "mine")], &[], (Some(3590), Some(3590)));
+    }
+
+    #[test]
+    fn what_is_older_than_an_hour_does_not_count() {
+        check(2, &[(3600, "mine"), (4000, "mine")], &[], (None, None));
+        check(2, &[(3599, "mine")], &[], (Some(1), None));
+    }
+
+    #[test]
+    fn while_others_wait_no_namespace_takes_more_than_its_share() {
+        let mine = [(40, "mine"), (30, "mine"), (20, "mine"), (10, "mine")];
+        check(10, &mine, &["mine"], (None, None));
+        check(10, &mine, &["mine", "other"], (Some(3560), None));
+        check(10, &mine[..3], &["mine", "other"], (None, None));
+        check(10, &mine[..3], &["mine", "other", "third"], (Some(3560), None));
+        check(10, &[(40, "other"), (30, "other")], &["mine", "other", "third"], (None, None));
+        check(10, &[], &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], (None, None));
+    }
+
+    #[test]
+    fn tokens_under_our_mark_count_even_if_they_are_deleted_or_their_owner_is() {
+        let owners = [owner("o1", "finance", None)];
+        let at = |token: Token, seconds| Token { created_at: Some(ago(seconds)), ..token };
+        let mut foreign = at(marked(4, "o1", 4), 10);
+        if let Some(mark) = foreign.mark.as_mut() {
+            mark.installation = Installation::new("other");
+        }
+        let tokens = [
+            at(marked(1, "o1", 1), 10),
+            Token { active: false, ..at(marked(2, "o9", 2), 20) },
+            at(marked(3, "o1", 3), 3600),
+            foreign,
+            Token { created_at: None, ..marked(5, "o1", 5) },
+        ];
+        let found = creations(&list(tokens), &Installation::new("ours"), &owners, now());
+        let expected =
+            [Creation { at: ago(10), namespace: Some("finance".to_owned()) }, Creation { at: ago(20), namespace: None }];
+        assert_eq!(found, expected);
+    }
+
+    fn check_crowd(account: Option<u32>, namespace: Option<u32>, expected: [Option<&str>; 4]) {
+        let mut owners = vec![
+            owner("d", "finance", None),
+            owner("b", "finance", None),
+            owner("c", "airflow", None),
+            owner("a", "finance", None),
+        ];
+        for (age, claim) in [0_i64, 30, 20, 10].into_iter().zip(&mut owners) {
+            claim.created_at = ago(age);
+        }
+        owners[0].created_at = ago(10);
+        let settings = AccountSettings { maximum_tokens: account, ..settings() };
+        let grant = AccountGrant {
+            sets: AllowedSets::Any,
+            projects: AllowedProjects::All,
+            writable: BTreeSet::new(),
+            maximum_tokens: namespace,
+        };
+        // Oldest first: b, c, then a before d, which are equally old.
+        let found = ["b", "c", "a", "d"].map(|uid| {
+            crowded_out(&settings, &owners, std::slice::from_ref(&grant), &OwnerUid::new(uid))
+                .map(|limit| format!("{} {}/{}", limit.scope, limit.count, limit.limit))
+        });
+        assert_eq!(found.each_ref().map(Option::as_deref), expected, "{account:?} {namespace:?}");
+    }
+
+    #[test]
+    fn the_oldest_objects_keep_their_place() {
+        check_crowd(None, None, [None; 4]);
+        check_crowd(Some(4), Some(3), [None; 4]);
+        check_crowd(Some(2), None, [None, None, Some("the account 4/2"), Some("the account 4/2")]);
+        check_crowd(None, Some(2), [None, None, None, Some("namespace finance 3/2")]);
+        check_crowd(Some(3), Some(1), [None, None, Some("namespace finance 3/1"), Some("namespace finance 3/1")]);
+    }
+
+    #[test]
+    fn an_object_that_no_grant_matches_is_not_counted_out_but_refused() {
+        let owners = [owner("a", "finance", None)];
+        assert_eq!(crowded_out(&settings(), &owners, &[], &OwnerUid::new("a")), None);
+        assert_eq!(crowded_out(&settings(), &owners, &[], &OwnerUid::new("unknown")), None);
+    }
+
+    proptest! {
+        /// However namespaces ask, no more than the ordinary part is spent on ordinary tokens, and never more than the
+        /// limit in all; and while another waits, nobody who has had less than its share is held back by its own mints.
+        #[test]
+        fn the_budget_is_never_overdrawn(
+            limit in 1_u32..40,
+            asks in proptest::collection::vec((0_usize..3, any::<bool>(), 0_i64..600), 1..120),
+        ) {
+            let names = ["mine", "yours", "theirs"];
+            let waiting: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut made: Vec<Creation> = Vec::new();
+            let mut time = now();
+            for (who, repair, pause) in asks {
+                time += SignedDuration::from_secs(pause);
+                let budget = budget(limit, &made, names[who], &waiting, time);
+                let wanted = if repair { budget.repair } else { budget.ordinary };
+                match wanted {
+                    Allowance::Free => made.push(Creation { at: time, namespace: Some(names[who].to_owned()) }),
+                    Allowance::UsedUp { free_at, .. } => prop_assert!(free_at > time),
+                }
+                let counted = made.iter().filter(|made| leaves_at(made.at) > time).count();
+                prop_assert!(counted <= usize::try_from(limit).expect("small"));
+                if budget.ordinary == Allowance::Free {
+                    prop_assert!(budget.repair == Allowance::Free);
+                }
+            }
+        }
+    }
+}
