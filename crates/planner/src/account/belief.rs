@@ -17,8 +17,6 @@ pub enum Disbelief {
     ListedTwice(TokenUid),
     /// A credential of an old form that fits this number of tokens instead of exactly one.
     Unclear(usize),
-    /// A personal token, which is in no list.
-    Personal,
 }
 
 /// The account's own token in the list, if the list may be believed.
@@ -27,7 +25,6 @@ pub enum Disbelief {
 /// Why it may not.
 pub fn own_token<'list>(list: &'list TokenList, own: &OwnCredential) -> Result<&'list Token, Disbelief> {
     match own {
-        OwnCredential::Personal => Err(Disbelief::Personal),
         OwnCredential::Uid(uid) => {
             let mut found = list.tokens.values().filter(|token| token.uid == *uid);
             match (found.next(), found.next()) {
@@ -87,6 +84,5 @@ mod tests {
         check(&[(1, "aaaaaaa", true), (2, "bbbbbbb", true)], &candidates(&[1, 2]), Err(Disbelief::Unclear(2)));
         check(&[(1, "aaaaaaa", true), (2, "bbbbbbb", false)], &candidates(&[1, 2]), Ok(1));
         check(&[(1, "aaaaaaa", true)], &candidates(&[7]), Err(Disbelief::Unclear(0)));
-        check(&[(1, "aaaaaaa", true)], &OwnCredential::Personal, Err(Disbelief::Personal));
     }
 }

@@ -252,7 +252,6 @@ fn disbelieved(
 ) -> Judgement {
     let (host, account) = (&settings.host, settings.account);
     let what = match disbelief {
-        Disbelief::Personal => return insufficient("create tokens"),
         Disbelief::Unclear(count) => {
             let message = format!(
                 "the credential is of an old form and fits {count} tokens of account {account} instead of one, so the list \

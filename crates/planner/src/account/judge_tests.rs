@@ -209,12 +209,6 @@ fn a_list_without_the_own_credential_is_not_believed() {
     };
     check(for_long, Standing::Stalled, "AccountMismatch", text);
     check(
-        |it| it.credential = Credential::Present(OwnCredential::Personal),
-        Standing::Stalled,
-        "CredentialInsufficient",
-        "the credential may not create tokens; give it a service token with account_admin; personal tokens cannot",
-    );
-    check(
         |it| it.credential = Credential::Present(OwnCredential::Candidates(BTreeSet::new())),
         Standing::Stalled,
         "CredentialInsufficient",

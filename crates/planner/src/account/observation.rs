@@ -150,10 +150,9 @@ pub struct MissingSecret {
 pub enum OwnCredential {
     /// A string of today's form: the uid stands at its start.
     Uid(TokenUid),
-    /// An older form: the ids of the active tokens of the list whose uid occurs in the string. Empty before there is a list.
+    /// Any other form: the ids of the tokens of the list whose uid occurs in the string. Empty before there is a list, and
+    /// for a personal token, which is in no list of service tokens.
     Candidates(BTreeSet<TokenId>),
-    /// A personal token: it is in no list of service tokens.
-    Personal,
 }
 
 /// Something that was asked of dbt.
