@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observation::{AccountSettings, OwnerClaim, TokenList};
+use super::observation::{OwnerClaim, TokenList};
 use crate::grant::{AccountGrant, maximum_tokens};
 use crate::identity::{Installation, OwnerUid};
 use crate::observation::{Allowance, Budget, TokenLimit};
@@ -87,35 +87,40 @@ fn allowance(limit: u32, free_at: Option<Timestamp>) -> Allowance {
     free_at.map_or(Allowance::Free, |free_at| Allowance::UsedUp { limit, free_at })
 }
 
-/// The limit that leaves no place for an object, if there is one. The oldest objects keep their place; of two that are
-/// equally old, the one with the lower uid.
+/// What decides about the place of an object among those of its account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its uid, which decides between two that are equally old.
+    pub uid: OwnerUid,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// The limit that leaves no place for an object, if there is one. The oldest objects keep their place.
 ///
 /// A namespace that no grant matches has no limit of its own: its permissions are refused, and that is said instead.
-pub fn crowded_out(
-    settings: &AccountSettings,
-    owners: &[OwnerClaim],
-    grants: &[AccountGrant],
-    owner: &OwnerUid,
-) -> Option<TokenLimit> {
-    let claim = owners.iter().find(|claim| claim.uid == *owner)?;
+pub fn crowded_out(account_limit: Option<u32>, peers: &[Peer], grants: &[AccountGrant], owner: &OwnerUid) -> Option<TokenLimit> {
+    let place = peers.iter().find(|peer| peer.uid == *owner)?;
     let of_namespace = grants.first().and_then(|_| maximum_tokens(grants)).and_then(|limit| {
-        let peers = owners.iter().filter(|peer| peer.namespace == claim.namespace);
-        over(peers, claim, limit, || format!("namespace {}", claim.namespace))
+        let neighbours = peers.iter().filter(|peer| peer.namespace == place.namespace);
+        over(neighbours, place, limit, || format!("namespace {}", place.namespace))
     });
-    let of_account = || settings.maximum_tokens.and_then(|limit| over(owners.iter(), claim, limit, || "the account".to_owned()));
+    let of_account = || account_limit.and_then(|limit| over(peers.iter(), place, limit, || "the account".to_owned()));
     of_namespace.or_else(of_account)
 }
 
-fn over<'owners>(
-    peers: impl Iterator<Item = &'owners OwnerClaim>,
-    claim: &OwnerClaim,
+fn over<'peers>(
+    peers: impl Iterator<Item = &'peers Peer>,
+    place: &Peer,
     limit: u32,
     scope: impl FnOnce() -> String,
 ) -> Option<TokenLimit> {
     let (mut count, mut before) = (0_u32, 0_u32);
     for peer in peers {
         count = count.saturating_add(1);
-        before = before.saturating_add(u32::from((peer.created_at, &peer.uid) < (claim.created_at, &claim.uid)));
+        before = before.saturating_add(u32::from(peer < place));
     }
     (before >= limit).then(|| TokenLimit { scope: scope(), count, limit })
 }
@@ -124,7 +129,7 @@ fn over<'owners>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{list, marked, now, owner, settings};
+    use super::super::testing::{list, marked, now, owner};
     use super::*;
     use crate::grant::{AllowedProjects, AllowedSets};
     use crate::observation::Token;
@@ -199,27 +204,21 @@ mod tests {
         assert_eq!(found, expected);
     }
 
+    fn peer(uid: &str, namespace: &str, age: i64) -> Peer {
+        Peer { created_at: ago(age), uid: OwnerUid::new(uid), namespace: namespace.to_owned() }
+    }
+
     fn check_crowd(account: Option<u32>, namespace: Option<u32>, expected: [Option<&str>; 4]) {
-        let mut owners = vec![
-            owner("d", "finance", None),
-            owner("b", "finance", None),
-            owner("c", "airflow", None),
-            owner("a", "finance", None),
-        ];
-        for (age, claim) in [0_i64, 30, 20, 10].into_iter().zip(&mut owners) {
-            claim.created_at = ago(age);
-        }
-        owners[0].created_at = ago(10);
-        let settings = AccountSettings { maximum_tokens: account, ..settings() };
+        // Oldest first: b, c, then a before d, which are equally old.
+        let peers = [peer("d", "finance", 10), peer("b", "finance", 30), peer("c", "airflow", 20), peer("a", "finance", 10)];
         let grant = AccountGrant {
             sets: AllowedSets::Any,
             projects: AllowedProjects::All,
             writable: BTreeSet::new(),
             maximum_tokens: namespace,
         };
-        // Oldest first: b, c, then a before d, which are equally old.
         let found = ["b", "c", "a", "d"].map(|uid| {
-            crowded_out(&settings, &owners, std::slice::from_ref(&grant), &OwnerUid::new(uid))
+            crowded_out(account, &peers, std::slice::from_ref(&grant), &OwnerUid::new(uid))
                 .map(|limit| format!("{} {}/{}", limit.scope, limit.count, limit.limit))
         });
         assert_eq!(found.each_ref().map(Option::as_deref), expected, "{account:?} {namespace:?}");
@@ -236,9 +235,9 @@ mod tests {
 
     #[test]
     fn an_object_that_no_grant_matches_is_not_counted_out_but_refused() {
-        let owners = [owner("a", "finance", None)];
-        assert_eq!(crowded_out(&settings(), &owners, &[], &OwnerUid::new("a")), None);
-        assert_eq!(crowded_out(&settings(), &owners, &[], &OwnerUid::new("unknown")), None);
+        let peers = [peer("a", "finance", 10)];
+        assert_eq!(crowded_out(Some(1), &peers, &[], &OwnerUid::new("a")), None);
+        assert_eq!(crowded_out(Some(0), &peers, &[], &OwnerUid::new("unknown")), None);
     }
 
     proptest! {

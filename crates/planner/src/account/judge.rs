@@ -10,7 +10,7 @@ use super::belief::{Disbelief, own_token};
 use super::class::{PlanClass, plan_class};
 use super::observation::{
     AccountInfo, AccountObservation, AccountRefusal, AccountSettings, Credential, Failure, FailureClass, MissingSecret,
-    ProjectReading, TokenList,
+    ProjectReading, ProjectsFor, TokenList,
 };
 use super::orphan::after;
 use super::reason::{AccountReason, Judgement, Standing, minute};
@@ -307,7 +307,9 @@ fn tokens_vanished(observation: &AccountObservation, _: &AccountSettings, _: Tim
 
 fn projects(observation: &AccountObservation, settings: &AccountSettings, _: Timestamp) -> Option<Judgement> {
     match &observation.projects {
-        ProjectReading::NotWanted | ProjectReading::Wanted { taken_at: Some(_), .. } => None,
+        ProjectReading::NotWanted
+        | ProjectReading::Wanted { taken_at: Some(_), .. }
+        | ProjectReading::Wanted { by: ProjectsFor::ServiceTokens, .. } => None,
         ProjectReading::Wanted { failure: Some(failure), .. } => Some(failed(settings, failure, "list projects")),
         ProjectReading::Wanted { .. } => Some(progressing("the account's projects are being listed")),
     }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::super::testing::{info as known_info, known, list as token_list, now, observation, own, owner, settings};
 use super::*;
-use crate::account::observation::{Answer, OwnCredential};
+use crate::account::observation::{Answer, OwnCredential, ProjectsFor};
 use crate::grant::{GrantRow, GrantRows, Scope};
 use crate::identity::{AccountId, Installation, PermissionSet, Serial, TokenUid};
 use crate::report::{Condition, ConditionStatus};
@@ -289,8 +289,9 @@ fn alarms_say_what_a_person_confirms() {
 
 #[test]
 fn names_of_projects_must_have_been_looked_up_once() {
-    let wanted =
-        |taken_at, failure| move |it: &mut AccountObservation| it.projects = ProjectReading::Wanted { taken_at, failure };
+    let wanted = |taken_at, failure| {
+        move |it: &mut AccountObservation| it.projects = ProjectReading::Wanted { by: ProjectsFor::Grants, taken_at, failure }
+    };
     check(wanted(None, None), Standing::Progressing, "Progressing", "the account's projects are being listed");
     check(
         wanted(None, Some(failure(FailureClass::IpRefused, "words"))),
@@ -298,8 +299,11 @@ fn names_of_projects_must_have_been_looked_up_once() {
         "IPRefused",
         "dbt refuses this address (words); allow the cluster's egress",
     );
+    let by_tokens = ProjectReading::Wanted { by: ProjectsFor::ServiceTokens, taken_at: None, failure: None };
+    let connected = "account Example answers; the credential may create tokens";
+    check(|it| it.projects = by_tokens, Standing::Good, "Connected", connected);
     let later = wanted(Some(ago(900)), Some(failure(FailureClass::Unavailable, "words")));
-    check(later, Standing::Good, "Connected", "account Example answers; the credential may create tokens");
+    check(later, Standing::Good, "Connected", connected);
 }
 
 #[test]
@@ -321,7 +325,7 @@ fn the_order_of_the_chain_is_kept() {
     observation.create_refused = Some("words".to_owned());
     observation.owners = (1..=3).map(|id| owner(&format!("o{id}"), "finance", Some(id))).collect();
     observation.owners[0].ledger.set_back = Some(Serial(12));
-    observation.projects = ProjectReading::Wanted { taken_at: None, failure: None };
+    observation.projects = ProjectReading::Wanted { by: ProjectsFor::Grants, taken_at: None, failure: None };
     let chain: [(&str, Mend); 11] = [
         ("InsecureEndpoint", |it| change_settings(it, |settings| settings.suspended = true)),
         ("DuplicateAccount", |it| it.senior = None),

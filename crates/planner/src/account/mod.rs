@@ -281,7 +281,7 @@ fn readings(observation: &AccountObservation, settings: &AccountSettings, now: T
             readings.due(AccountNeed::Tokens(now), if stale { now } else { after(*taken_at, interval) }, now);
         }
     }
-    if let ProjectReading::Wanted { taken_at, failure } = &observation.projects {
+    if let ProjectReading::Wanted { taken_at, failure, .. } = &observation.projects {
         let regular = taken_at.map_or(now, |taken_at| after(taken_at, settings.interval));
         readings.due(AccountNeed::Projects, failure.as_ref().map_or(regular, |failure| failure.retry_at), now);
     }

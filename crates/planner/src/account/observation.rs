@@ -252,11 +252,22 @@ pub enum ProjectReading {
     NotWanted,
     /// Wanted.
     Wanted {
+        /// By whom.
+        by: ProjectsFor,
         /// When the request for the last answer began; `None` if there never was one.
         taken_at: Option<Timestamp>,
         /// The failure of the last try.
         failure: Option<Failure>,
     },
+}
+
+/// Who names projects instead of giving their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProjectsFor {
+    /// A grant: nothing can be judged by it before the names were looked up once.
+    Grants,
+    /// Only ServiceTokens, which wait for it by themselves.
+    ServiceTokens,
 }
 
 /// What one ServiceToken of the account says.

@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::observation::{
-    AccountRecord, AccountRefusal, AccountSlot, Failure, FailureClass, MissingSecret, OwnCredential, OwnerLife, TokenList,
+    AccountRecord, AccountRefusal, AccountSlot, Failure, FailureClass, MissingSecret, OwnCredential, OwnerLife, ProjectsFor,
+    TokenList,
 };
 use super::testing::{
     OWN, empty_slot, filled_slot, info, known, list, marked, now, observation, own, owner, record_of, settings, token,
@@ -82,7 +83,9 @@ fn a_connection_is_built_up_one_call_after_the_other() {
     check("no credential", |it| it.credential = Credential::Unread, "wait", None);
     check("nothing known", |it| (it.info, it.tokens) = (Answer::Unread, Answer::Unread), "read info", None);
     check("info known", |it| it.tokens = Answer::Unread, "read tokens", None);
-    let named = |it: &mut AccountObservation| it.projects = ProjectReading::Wanted { taken_at: None, failure: None };
+    let named = |it: &mut AccountObservation| {
+        it.projects = ProjectReading::Wanted { by: ProjectsFor::Grants, taken_at: None, failure: None }
+    };
     check("names in grants", named, "read projects", None);
     check("not bound", |it| it.record.installation = None, "bind ours", None);
     let other = |it: &mut AccountObservation| it.record.installation = Some(Installation::new("theirs"));
@@ -272,7 +275,7 @@ prop_compose! {
         projects in prop_oneof![
             Just(ProjectReading::NotWanted),
             (proptest::option::of(any_time()), proptest::option::of(any_failure()))
-                .prop_map(|(taken_at, failure)| ProjectReading::Wanted { taken_at, failure }),
+                .prop_map(|(taken_at, failure)| ProjectReading::Wanted { by: ProjectsFor::Grants, taken_at, failure }),
         ],
         slots in proptest::collection::vec(any_slot(), 0..5),
         lives in proptest::collection::vec(any_life(), 3),
