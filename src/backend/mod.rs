@@ -1,5 +1,7 @@
 //! What the operator needs of the service that makes tokens, in the planner's words. Knows nothing of HTTP or Kubernetes.
 
+pub mod dbt;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

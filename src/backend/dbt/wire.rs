@@ -1,0 +1,329 @@
+//! dbt's JSON: the only serde structs for it. Unknown fields are ignored, known ones may be null where dbt was seen or may
+//! be expected to send null. Judges nothing beyond shape; `convert.rs` does.
+//!
+//! Sources: OpenAPI v3 and captured answers (`dbt-cloud-api.md`, section 2; `tests/contract`).
+
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::{Deserializer, Error as _, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// The envelope of nearly every answer of the Admin API.
+#[derive(Deserialize)]
+pub(super) struct Envelope<T> {
+    pub(super) data: Option<T>,
+    pub(super) extra: Option<Extra>,
+}
+
+/// An answer that is not a success. `data` may be null, `{}` or an object with details [OBS].
+#[derive(Deserialize)]
+pub(super) struct ErrorEnvelope {
+    pub(super) status: Option<Status>,
+    #[serde(default)]
+    pub(super) data: Value,
+}
+
+/// The envelope's own status.
+#[derive(Deserialize)]
+pub(super) struct Status {
+    pub(super) user_message: Option<String>,
+}
+
+/// Comes with lists only.
+#[derive(Deserialize)]
+pub(super) struct Extra {
+    pub(super) pagination: Option<Pagination>,
+}
+
+/// `count` is the page's size and of no use; `total_count` is the whole.
+#[derive(Deserialize)]
+pub(super) struct Pagination {
+    pub(super) total_count: Option<u64>,
+}
+
+/// A token in a list or a single read: never with its string [OBS].
+#[derive(Deserialize)]
+pub(super) struct WireToken {
+    pub(super) id: i64,
+    pub(super) account_id: Option<i64>,
+    pub(super) uid: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) state: Option<i64>,
+    pub(super) permission_grants: Option<Vec<WireGrant>>,
+    pub(super) created_at: Option<String>,
+    pub(super) last_used: Option<String>,
+}
+
+/// One row of a token's permissions as dbt reports it.
+#[derive(Deserialize)]
+pub(super) struct WireGrant {
+    pub(super) permission_set: Option<String>,
+    /// Null or absent: every project.
+    pub(super) project_id: Option<i64>,
+    pub(super) writable_environment_categories: Option<Vec<String>>,
+}
+
+/// The answer to a create call, as far as it is needed. The field `token` is not read at all: OpenAPI calls it hashed, but
+/// it was seen to be the plain tail of the string [OBS].
+#[derive(Deserialize)]
+pub(super) struct WireCreated {
+    pub(super) id: Option<i64>,
+    pub(super) account_id: Option<i64>,
+    pub(super) uid: Option<String>,
+    pub(super) permission_grants: Option<Vec<WireGrant>>,
+    pub(super) token_string: Option<WipedString>,
+}
+
+/// A project of the list.
+#[derive(Deserialize)]
+pub(super) struct WireProject {
+    pub(super) id: i64,
+    pub(super) account_id: Option<i64>,
+    pub(super) name: Option<String>,
+    pub(super) state: Option<i64>,
+}
+
+/// An environment of the list.
+#[derive(Deserialize)]
+pub(super) struct WireEnvironment {
+    pub(super) id: i64,
+    pub(super) account_id: Option<i64>,
+    pub(super) project_id: Option<i64>,
+    /// `deployment` or `development`.
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    /// `production`, `staging` or null.
+    pub(super) deployment_type: Option<String>,
+    pub(super) state: Option<i64>,
+}
+
+/// The account. `plan` is an open list.
+#[derive(Deserialize)]
+pub(super) struct WireAccount {
+    pub(super) id: i64,
+    pub(super) name: Option<String>,
+    pub(super) plan: Option<String>,
+    pub(super) locked: Option<bool>,
+    pub(super) lock_reason: Option<String>,
+    pub(super) lock_cause: Option<String>,
+}
+
+/// An answer of one of the GraphQL hosts.
+#[derive(Deserialize)]
+pub(super) struct GraphqlAnswer {
+    #[serde(default)]
+    pub(super) data: Value,
+    pub(super) errors: Option<Vec<GraphqlError>>,
+}
+
+/// One error of such an answer.
+#[derive(Deserialize)]
+pub(super) struct GraphqlError {
+    pub(super) message: Option<String>,
+}
+
+/// A question to one of the GraphQL hosts.
+#[derive(Serialize)]
+pub(super) struct GraphqlRequest {
+    pub(super) query: &'static str,
+    pub(super) variables: GraphqlVariables,
+}
+
+/// The only variable that any probe needs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GraphqlVariables {
+    pub(super) environment_id: i64,
+}
+
+/// The documented body of a create call: name and permissions in one.
+#[derive(Serialize)]
+pub(super) struct CreateRequest<'a> {
+    pub(super) name: &'a str,
+    pub(super) permission_grants: Vec<RequestedGrant<'a>>,
+}
+
+/// A row to be granted. Two variants instead of an optional project: to dbt a missing project means *every* project, so no
+/// mistake must be able to lose it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum RequestedGrant<'a> {
+    /// On one project.
+    OnProject {
+        permission_set: &'a str,
+        project_id: i64,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        writable_environment_categories: Vec<&'a str>,
+    },
+    /// On every project, which is said by leaving the project out.
+    Everywhere {
+        permission_set: &'a str,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        writable_environment_categories: Vec<&'a str>,
+    },
+}
+
+/// A row of the older second call. Here `all_projects` says it as well, and the two must agree.
+#[derive(Serialize)]
+pub(super) struct OlderPermission<'a> {
+    pub(super) account_id: i64,
+    pub(super) service_token_id: i64,
+    pub(super) all_projects: bool,
+    #[serde(flatten)]
+    pub(super) grant: RequestedGrant<'a>,
+}
+
+/// A string that is wiped when dropped, read without a copy that is not. If the sender escapes a character (which no
+/// token needs), the parser's own scratch buffer holds a copy that is freed, not wiped.
+pub(super) struct WipedString(pub(super) Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for WipedString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Wiping;
+
+        impl Visitor<'_> for Wiping {
+            type Value = WipedString;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WipedString, E> {
+                Ok(WipedString(Zeroizing::new(text.to_owned())))
+            }
+
+            fn visit_string<E: serde::de::Error>(self, text: String) -> Result<WipedString, E> {
+                Ok(WipedString(Zeroizing::new(text)))
+            }
+
+            // serde's own message would repeat the bytes.
+            fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<WipedString, E> {
+                Err(E::custom("bytes in place of a string"))
+            }
+        }
+
+        deserializer.deserialize_str(Wiping).map_err(|_| D::Error::custom("no string"))
+    }
+}
+
+/// A body that is not the JSON that was expected. Deliberately without serde's message, which repeats values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    line: usize,
+    column: usize,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the answer is not the expected JSON (line {}, column {})", self.line, self.column)
+    }
+}
+
+/// Reads a body.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(body).map_err(|error| Unreadable { line: error.line(), column: error.column() })
+}
+
+/// Reads a time as dbt writes it: `2025-10-01 08:15:30.123456+00:00` for tokens, projects and groups, with a `T` for some
+/// other objects [OBS]; with or without fraction, with `Z`, and without any offset, which is taken for UTC [ASSUMED].
+pub(super) fn read_time(text: &str) -> Option<Timestamp> {
+    text.parse::<Timestamp>().ok().or_else(|| {
+        let time: DateTime = text.parse().ok()?;
+        time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_form() {
+        let expected = Some("2025-10-01T08:15:30Z".parse().expect("valid"));
+        for text in [
+            "2025-10-01 08:15:30+00:00",
+            "2025-10-01 08:15:30.000000+00:00",
+            "2025-10-01T08:15:30.000000+00:00",
+            "2025-10-01T08:15:30Z",
+            "2025-10-01 08:15:30Z",
+            "2025-10-01T08:15:30.0Z",
+            "2025-10-01 10:15:30+02:00",
+            "2025-10-01 08:15:30",
+            "2025-10-01T08:15:30",
+        ] {
+            assert_eq!(read_time(text), expected, "{text}");
+        }
+        let fraction: Timestamp = "2025-10-01T08:15:30.123456Z".parse().expect("valid");
+        assert_eq!(read_time("2025-10-01 08:15:30.123456+00:00"), Some(fraction));
+        for text in ["", "yesterday", "2025-13-01 00:00:00+00:00", "1759306530"] {
+            assert_eq!(read_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_project_is_left_out_for_all_projects_alone() {
+        let body = CreateRequest {
+            name: "n",
+            permission_grants: vec![
+                RequestedGrant::OnProject {
+                    permission_set: "developer",
+                    project_id: 7,
+                    writable_environment_categories: vec!["all"],
+                },
+                RequestedGrant::OnProject { permission_set: "job_admin", project_id: 8, writable_environment_categories: vec![] },
+                RequestedGrant::Everywhere { permission_set: "metadata_only", writable_environment_categories: vec![] },
+            ],
+        };
+        let text = serde_json::to_string(&body).expect("plain data");
+        assert_eq!(
+            text,
+            r#"{"name":"n","permission_grants":[{"permission_set":"developer","project_id":7,"writable_environment_categories":["all"]},{"permission_set":"job_admin","project_id":8},{"permission_set":"metadata_only"}]}"#
+        );
+    }
+
+    #[test]
+    fn the_older_form_says_it_twice() {
+        let row = OlderPermission {
+            account_id: 1,
+            service_token_id: 2,
+            all_projects: true,
+            grant: RequestedGrant::Everywhere { permission_set: "job_admin", writable_environment_categories: vec![] },
+        };
+        let text = serde_json::to_string(&row).expect("plain data");
+        assert_eq!(text, r#"{"account_id":1,"service_token_id":2,"all_projects":true,"permission_set":"job_admin"}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_repeated() {
+        for body in [
+            r#"{"data":{"id":"dbtc_SECRET","token_string":1}}"#,
+            r#"{"data":{"token_string":["dbtc_SECRET"]}}"#,
+            r#"{"data":{"token_string":"dbtc_SECRET"#,
+            r#"{"data":"dbtc_SECRET"}"#,
+        ] {
+            let Err(error) = read::<Envelope<WireCreated>>(body.as_bytes()) else { panic!("accepted: {body}") };
+            assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_string_is_read_whether_escaped_or_not() {
+        for body in [r#"{"data":{"token_string":"dbtc_x"}}"#, r#"{"data":{"token_string":"dbtc\u005fx"}}"#] {
+            let created: Envelope<WireCreated> = read(body.as_bytes()).expect("valid");
+            let string = created.data.and_then(|data| data.token_string).expect("there");
+            assert_eq!(string.0.as_str(), "dbtc_x");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_nulls_are_no_trouble() {
+        let body = r#"{"status":{"code":200},"data":[{"id":9007199254740993,"uid":null,"name":null,"state":null,"permission_grants":null,"new":{"a":[1]}}],"extra":null}"#;
+        let list: Envelope<Vec<WireToken>> = read(body.as_bytes()).expect("valid");
+        assert_eq!(list.data.expect("there")[0].id, 9_007_199_254_740_993);
+    }
+}
