@@ -1,1 +1,15 @@
 //! Project tasks as a library, so that the integration tests can start the same control plane.
+//!
+//! `cargo xtask <task>` is the command; each task is one module here with a `run`. Nothing of this
+//! crate is ever shipped with the operator.
+#![allow(clippy::print_stdout, reason = "these are command-line tasks: what they print is their result")]
+
+pub mod control_plane;
+pub mod plane;
+pub mod wait;
+
+/// The root of the repository, which this crate was compiled in.
+fn repository() -> &'static std::path::Path {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}

@@ -1,3 +1,40 @@
-//! `cargo xtask`.
+//! `cargo xtask <task>`: parses arguments, runs one task, prints its error; nothing else.
 
-fn main() {}
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{control_plane, plane};
+
+/// Project tasks of dbt-token-operator.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run a control plane (etcd, API server, controller manager) until Ctrl-C
+    Plane(plane::Arguments),
+}
+
+fn main() -> ExitCode {
+    control_plane::supervise_if_asked();
+    let outcome: Result<(), Box<dyn Error>> = match Arguments::parse().task {
+        Task::Plane(arguments) => plane::run(&arguments).map_err(Into::into),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

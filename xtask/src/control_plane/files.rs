@@ -1,0 +1,27 @@
+//! Small files of a control plane, each readable for its owner only: most hold a key or a token.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}; check that the disk is not full")]
+pub struct Error {
+    /// The file.
+    path: PathBuf,
+    /// What the system said.
+    source: std::io::Error,
+}
+
+/// Writes `text`, replacing what was there.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| Error { path: path.to_path_buf(), source })
+}
