@@ -6,6 +6,7 @@
 
 pub mod control_plane;
 pub mod plane;
+pub mod tidy;
 pub mod wait;
 
 /// The root of the repository, which this crate was compiled in.
