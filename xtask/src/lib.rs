@@ -6,6 +6,7 @@
 
 pub mod control_plane;
 pub mod plane;
+pub mod test;
 pub mod tidy;
 pub mod wait;
 
