@@ -172,10 +172,14 @@ async fn carry_out(
                 ..serve()
             }
         }
-        fault => match instead(&fault, shared.lock().account.id) {
-            Some(answer) => answer,
-            None => distort(&fault, serve()),
-        },
+        fault => {
+            // Bound first: a lock taken in the scrutinee of a match lasts to the end of the match.
+            let account_id = shared.lock().account.id;
+            match instead(&fault, account_id) {
+                Some(answer) => answer,
+                None => distort(&fault, serve()),
+            }
+        }
     };
     Ok(Reply { answer, delivery })
 }

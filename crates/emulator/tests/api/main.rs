@@ -1,5 +1,8 @@
-//! The checklist of the fact sheet (section 10), point by point, over real HTTP.
+//! The emulator over real HTTP: the checklist of the fact sheet (section 10), point by point, the
+//! GraphQL probes of its section 5, faults and modes, and the control API.
 
 mod checklist;
+mod control;
+mod faults;
 mod graphql;
 mod support;

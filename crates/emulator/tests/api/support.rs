@@ -33,6 +33,10 @@ impl Reply {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     pub fn data(&self) -> Value {
         self.json()["data"].clone()
     }
