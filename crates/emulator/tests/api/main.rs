@@ -1,7 +1,8 @@
-//! The emulator over real HTTP: the checklist of the fact sheet (section 10), point by point, the
-//! GraphQL probes of its section 5, faults and modes, and the control API.
+//! The emulator over real HTTP: the checklist of the fact sheet (section 10) point by point, the
+//! GraphQL probes of its section 5, faults and modes, the contract files, and the control API.
 
 mod checklist;
+mod contract;
 mod control;
 mod faults;
 mod graphql;
