@@ -131,3 +131,119 @@ pub fn room(observation: &Observation) -> Result<(), Turn> {
     }
     Err(Turn::Take(Step::Wait(Wait::RetiringFull), None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{at, grant, now, object, permission, rows, turn};
+    use crate::identity::{Fingerprint, Serial};
+    use crate::observation::Reading;
+
+    fn check<T: std::fmt::Debug>(answer: Result<T, Turn>, expected: &str) {
+        let found = answer.map_or_else(|blocked| turn(&blocked), |value| format!("{value:?}"));
+        assert_eq!(found, expected);
+    }
+
+    fn wants(observation: &Observation, expected: &str) {
+        let (account, desired) = (observation.account.open().expect("an account"), observation.desired.as_ref().expect("a spec"));
+        check(wanted(account, desired).map(|rows| rows.fingerprint() == rows.fingerprint()), expected);
+    }
+
+    #[test]
+    fn projects_are_read_for_names_only() {
+        let with = |projects: &[&str]| object().edited(vec![permission("job_admin", projects)]);
+        let unread = |projects| with(projects).with_account(|account| account.projects = Reading::Unknown);
+        wants(&with(&["Finance"]), "true");
+        wants(&with(&["Nowhere"]), "blocked Project");
+        wants(&with(&["Shop"]), "blocked Project");
+        wants(&unread(&["Finance"]), "read projects");
+        wants(&unread(&["700"]), "true");
+        wants(&unread(&[]), "true");
+    }
+
+    #[test]
+    fn a_grant_and_a_place_are_needed() {
+        let none = object().with_account(|account| account.grants = Vec::new());
+        let narrow = object().with_account(|account| account.grants = vec![grant(&["job_viewer"], &[], &[])]);
+        let allowed = |observation: &Observation, published| {
+            policy(observation.account.open().expect("an account"), &rows(&[("job_admin", 0)]), published)
+        };
+        check(allowed(&object(), false), "()");
+        check(allowed(&none, false), "blocked PolicyRefused job_admin on all projects");
+        check(allowed(&none, true), "blocked PolicyRefused job_admin on all projects");
+        check(allowed(&narrow, false), "blocked PolicyRefused job_admin on all projects");
+        check(allowed(&object().crowded_out(), false), "blocked TokenLimit namespace finance");
+        check(allowed(&object().crowded_out(), true), "()");
+    }
+
+    #[test]
+    fn a_token_has_to_be_tried_or_allowed_unproven() {
+        let tried = |observation: &Observation, granted: &[(&str, i64)]| {
+            provable(observation, observation.desired.as_ref().expect("a spec"), &rows(granted))
+        };
+        let unread = || object().with_account(|account| account.environments = Reading::Unknown);
+        let declared = || unread().with_desired(|desired| desired.verification_environment = Some(EnvironmentId(5)));
+        let unproven = || object().with_desired(|desired| desired.allow_unproven = true);
+        check(tried(&object(), &[("job_admin", 0)]), "[Jobs(None)]");
+        check(tried(&unread(), &[("job_admin", 0)]), "[Jobs(None)]");
+        check(tried(&unread(), &[("metadata_only", 700)]), "read environments");
+        check(tried(&object(), &[("metadata_only", 700)]), "[Discovery(EnvironmentId(9))]");
+        check(tried(&object(), &[("metadata_only", 0)]), "[Discovery(EnvironmentId(9))]");
+        check(tried(&object(), &[("metadata_only", 701)]), "blocked Unprobeable metadata_only");
+        check(tried(&declared(), &[("metadata_only", 701)]), "[Discovery(EnvironmentId(5))]");
+        check(tried(&object(), &[("brand_new", 0)]), "blocked Unprobeable brand_new");
+        check(tried(&unproven(), &[("brand_new", 0)]), "[]");
+        check(tried(&unproven(), &[("brand_new", 0), ("job_admin", 7)]), "[Jobs(Some(ProjectId(7)))]");
+    }
+
+    #[test]
+    fn repairs_have_a_budget_of_their_own() {
+        let used_up = Allowance::UsedUp { limit: 200, free_at: at(900) };
+        let reserve = || object().with_account(|account| account.budget.ordinary = used_up);
+        let ask = |observation: &Observation, cause| budget(observation.account.open().expect("an account"), cause);
+        check(ask(&object(), Cause::First), "()");
+        check(ask(&reserve(), Cause::First), "wait Budget until +900");
+        check(ask(&reserve(), Cause::PermissionsChanged), "wait Budget until +900");
+        check(ask(&reserve(), Cause::Requested), "wait Budget until +900");
+        check(ask(&reserve(), Cause::TokenLost), "()");
+        check(ask(&object().budget_used_up(), Cause::TokenLost), "wait Budget until +900");
+    }
+
+    #[test]
+    fn repeated_failures_wait_longer_and_longer() {
+        let waits = |failures, opened: i64, expected| {
+            let attempt = Attempt {
+                serial: Serial(at(opened).as_second()),
+                fingerprint: Fingerprint::new("wanted"),
+                failures,
+                cause: Cause::First,
+            };
+            check(delay(&attempt, now()), expected);
+        };
+        waits(0, 0, "()");
+        waits(1, 0, "wait Backoff until +10");
+        waits(1, -9, "wait Backoff until +1");
+        waits(1, -10, "()");
+        waits(2, 0, "wait Backoff until +60");
+        waits(3, 0, "wait Backoff until +240");
+        waits(4, 0, "wait Backoff until +900");
+        waits(5, 0, "wait Backoff until +3600");
+        waits(6, 0, "wait Backoff until +21600");
+        waits(u32::MAX, 0, "wait Backoff until +21600");
+        waits(u32::MAX, -21_600, "()");
+        // A serial may be ahead of the clock by the attempts of the same second.
+        waits(1, 2, "wait Backoff until +12");
+    }
+
+    #[test]
+    fn a_fourth_token_waits_unless_the_published_one_is_unusable() {
+        let two = || object().published(5, 2202).retiring(3, 2183, 9).retiring(4, 2184, 9);
+        let three = || two().retiring(2, 2182, 9);
+        check(room(&object()), "()");
+        check(room(&two()), "()");
+        check(room(&three()), "wait RetiringFull");
+        check(room(&three().inactive(2202)), "()");
+        check(room(&three().slot_lost(5)), "wait RetiringFull");
+        check(room(&three().slot_lost(5).claimed()), "()");
+    }
+}

@@ -260,3 +260,6 @@ pub fn uncovered<'rows>(rows: &'rows GrantRows, grants: &[AccountGrant]) -> Opti
 pub fn maximum_tokens(grants: &[AccountGrant]) -> Option<u32> {
     grants.iter().map(|grant| grant.maximum_tokens).try_fold(0, |largest, limit| limit.map(|limit| largest.max(limit)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,3 +155,133 @@ fn retired_too_early(census: &Census) -> bool {
     };
     is_responsible(census) && dead_retiring && !successor_published
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{object, rows};
+
+    /// Token 2202 is published and used, 2190 is retiring and still used.
+    fn sound() -> Census {
+        Census {
+            was_ready: true,
+            target: CensusTarget::Token(TokenId(2202)),
+            consumers: BTreeSet::from([TokenId(2202), TokenId(2190)]),
+            tokens: vec![token(2202), token(2190), CensusToken { ours: false, stored: false, ..token(7) }],
+            declared: vec![rows(&[("job_admin", 0)])],
+            ledger: object().published(5, 2202).retiring(4, 2190, 9).ledger,
+            ..Census::default()
+        }
+    }
+
+    fn token(id: i64) -> CensusToken {
+        let rows = rows(&[("job_admin", 0)]);
+        CensusToken { id: TokenId(id), ours: true, active: true, rows, stored: true, touched: false }
+    }
+
+    fn check(change: impl Fn(&mut Census), expected: &[Violation]) {
+        let mut census = sound();
+        change(&mut census);
+        assert_eq!(violations(&census), expected);
+    }
+
+    #[test]
+    fn each_promise_is_broken_once() {
+        use Violation::{
+            ConsumerHoldsDeadToken, ForeignTokenTouched, PublishedUncommitted, RetiredTooEarly, TargetEmptied,
+            TargetHoldsDeadToken, TooManyStored,
+        };
+        check(|_| {}, &[]);
+        check(|it| *it = Census::default(), &[]);
+        check(|it| it.declared = vec![rows(&[("job_viewer", 0)])], &[TargetHoldsDeadToken]);
+        check(|it| it.tokens[0].rows = rows(&[]), &[TargetHoldsDeadToken]);
+        check(|it| it.target = CensusTarget::Empty, &[TargetEmptied]);
+        check(|it| it.target = CensusTarget::Absent, &[TargetEmptied]);
+        check(
+            |it| {
+                it.target = CensusTarget::Empty;
+                it.was_ready = false;
+            },
+            &[],
+        );
+        check(
+            |it| {
+                it.consumers.insert(TokenId(2180));
+            },
+            &[ConsumerHoldsDeadToken],
+        );
+        check(|it| it.tokens.extend((1..=3).map(token)), &[]);
+        check(|it| it.tokens.extend((1..=4).map(token)), &[TooManyStored]);
+        check(|it| it.tokens.extend((1..=4).map(|id| CensusToken { stored: false, ..token(id) })), &[]);
+        check(|it| it.tokens.extend((1..=4).map(|id| CensusToken { active: false, ..token(id) })), &[]);
+        check(|it| it.tokens[2].touched = true, &[ForeignTokenTouched]);
+        check(|it| it.tokens[1].touched = true, &[]);
+        check(|it| it.ledger.current = None, &[PublishedUncommitted]);
+        check(|it| it.ledger = Ledger::default(), &[]);
+        check(
+            |it| {
+                it.consumers.remove(&TokenId(2190));
+                it.tokens[1].active = false;
+            },
+            &[],
+        );
+        check(
+            |it| {
+                it.target = CensusTarget::Token(TokenId(2190));
+                it.consumers.clear();
+            },
+            &[],
+        );
+        check(
+            |it| {
+                it.target = CensusTarget::Absent;
+                it.was_ready = false;
+                it.tokens[1].active = false;
+                it.consumers.clear();
+            },
+            &[RetiredTooEarly],
+        );
+    }
+
+    #[test]
+    fn outages_count_only_while_the_operator_is_responsible() {
+        let dead = |census: &mut Census| census.tokens[0].active = false;
+        check(dead, &[Violation::TargetHoldsDeadToken, Violation::ConsumerHoldsDeadToken]);
+        check(
+            |it| {
+                dead(it);
+                it.disturbed = true;
+            },
+            &[],
+        );
+        check(
+            |it| {
+                dead(it);
+                it.deleting = true;
+                it.target = CensusTarget::Absent;
+            },
+            &[],
+        );
+        check(
+            |it| {
+                it.deleting = true;
+                it.tokens[2].touched = true;
+            },
+            &[Violation::ForeignTokenTouched],
+        );
+    }
+
+    #[test]
+    fn every_violation_has_words_of_its_own() {
+        let all = [
+            Violation::TargetHoldsDeadToken,
+            Violation::TargetEmptied,
+            Violation::ConsumerHoldsDeadToken,
+            Violation::TooManyStored,
+            Violation::ForeignTokenTouched,
+            Violation::PublishedUncommitted,
+            Violation::RetiredTooEarly,
+        ];
+        assert_eq!(all.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), all.len());
+    }
+}

@@ -206,3 +206,109 @@ pub struct Opening {
     /// How many attempts in a row were given up before it.
     pub failures: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{at, ledger, now, object};
+
+    fn opening(cause: Cause, failures: u32) -> Opening {
+        Opening { fingerprint: Fingerprint::new("wanted"), cause, failures }
+    }
+
+    fn full() -> Ledger {
+        let entry = |serial, token| Entry { serial: Serial(serial), token: TokenId(token) };
+        Ledger { retiring: vec![entry(3, 2183), entry(4, 2184)], ..object().published(5, 2205).ledger }
+    }
+
+    fn check(changed: &Ledger, expected: &str) {
+        assert_eq!(ledger(changed), expected);
+    }
+
+    #[test]
+    fn every_change_keeps_what_it_does_not_speak_of() {
+        let (here, before) = (Installation::new("here"), full());
+        let opened = before.opened(&here, opening(Cause::Requested, 2), Serial(5), now());
+        check(&before, "; serial 5, current 5:2205, retiring 3:2183 4:2184");
+        check(&opened, "; serial now+0, next now+0 Requested x2, current 5:2205, retiring 3:2183 4:2184");
+        check(&opened.abandoned(), "; serial now+0, current 5:2205, retiring 3:2183 4:2184");
+        check(
+            &opened.committed(TokenId(2206), true, Some("noon".into())),
+            "; serial now+0, current now+0:2206, retiring 3:2183 4:2184 5:2205, handled noon",
+        );
+        check(&opened.committed(TokenId(2206), false, None), "; serial now+0, current now+0:2206, retiring 3:2183 4:2184");
+        check(&before.committed(TokenId(2206), true, None), "; serial 5, current 5:2205, retiring 3:2183 4:2184");
+        check(&before.forgotten(Serial(3)), "; serial 5, current 5:2205, retiring 4:2184");
+        check(&before.forgotten(Serial(5)), "; serial 5, current 5:2205, retiring 3:2183 4:2184");
+        check(&opened.cleared(), "; serial now+0");
+        check(
+            &before.deleting(&here, DeletionPolicy::Retain),
+            "; serial 5, current 5:2205, retiring 3:2183 4:2184, deletion Retain",
+        );
+        let set_back = before.found_set_back(Serial(9));
+        check(&set_back, "; serial 5, current 5:2205, retiring 3:2183 4:2184, set back 9");
+        check(&set_back.set_back_confirmed(), "; serial 9, current 5:2205, retiring 3:2183 4:2184");
+        check(&before.found_set_back(Serial(2)).set_back_confirmed(), "; serial 5, current 5:2205, retiring 3:2183 4:2184");
+        assert_eq!(Ledger::default().deleting(&here, DeletionPolicy::Revoke).installation, Some(here));
+    }
+
+    fn serial(before: i64, highest: i64, now: Timestamp, expected: i64) {
+        let before = Ledger { serial: before, ..Ledger::default() };
+        let opened = before.opened(&Installation::new("here"), opening(Cause::First, 0), Serial(highest), now);
+        let next = opened.next.as_ref().map(|attempt| attempt.serial.0);
+        assert_eq!((opened.serial, next), (expected, Some(expected)));
+    }
+
+    #[test]
+    fn a_serial_is_the_time_unless_a_higher_one_was_seen() {
+        let seconds = now().as_second();
+        serial(0, 0, now(), seconds);
+        serial(seconds - 1, seconds - 1, now(), seconds);
+        serial(seconds, seconds, now(), seconds + 1);
+        serial(seconds, seconds, at(-100), seconds + 1);
+        serial(5, seconds + 7, now(), seconds + 8);
+        serial(seconds + 7, 5, now(), seconds + 8);
+        serial(0, 0, Timestamp::MIN, 1);
+        serial(0, 0, Timestamp::MAX, Timestamp::MAX.as_second());
+        serial(0, i64::MAX, now(), i64::MAX);
+    }
+
+    #[test]
+    fn a_ledger_is_blank_until_anything_was_opened() {
+        assert!(Ledger::default().is_blank());
+        assert!(Ledger { installation: Some(Installation::new("here")), ..Ledger::default() }.is_blank());
+        assert!(Ledger { deletion: Some(DeletionPolicy::Revoke), ..Ledger::default() }.is_blank());
+        assert!(!Ledger { serial: 1, ..Ledger::default() }.is_blank());
+        assert!(!full().is_blank());
+        assert!(!Ledger { serial: 0, ..full() }.is_blank());
+    }
+
+    #[test]
+    fn what_a_ledger_names() {
+        let full = full().opened(&Installation::new("here"), opening(Cause::First, 0), Serial(5), now());
+        for (serial, expected) in [(3, true), (4, true), (5, true), (now().as_second(), true), (2, false), (6, false)] {
+            assert_eq!(full.names(Serial(serial)), expected, "{serial}");
+        }
+        for (token, expected) in [(2183, true), (2184, true), (2205, true), (2206, false)] {
+            assert_eq!(full.names_token(TokenId(token)), expected, "{token}");
+        }
+    }
+
+    #[test]
+    fn causes_are_read_back_by_their_word() {
+        for cause in [
+            Cause::First,
+            Cause::PermissionsChanged,
+            Cause::ProjectMoved,
+            Cause::Requested,
+            Cause::TokenLost,
+            Cause::SlotLost,
+            Cause::TokenUnusable,
+        ] {
+            assert_eq!(Cause::from_word(cause.word()), Some(cause));
+            let repair = matches!(cause, Cause::TokenLost | Cause::SlotLost | Cause::TokenUnusable);
+            assert_eq!(cause.is_repair(), repair, "{cause:?}");
+        }
+        assert_eq!(Cause::from_word("Legacy"), None);
+    }
+}

@@ -10,6 +10,8 @@ pub mod account;
 pub mod conclude;
 pub mod desired;
 pub mod effect;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod gate;
 pub mod grant;
 pub mod identity;

@@ -52,3 +52,44 @@ impl fmt::Display for Mark {
         write!(formatter, "[{PREFIX} {} {} {}]", self.installation, self.owner, self.serial)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, expected: Option<(&str, &str, i64)>) {
+        let found = Mark::parse(name);
+        let found = found.as_ref().map(|mark| (mark.installation.as_str(), mark.owner.as_str(), mark.serial.0));
+        assert_eq!(found, expected, "{name}");
+    }
+
+    #[test]
+    fn only_an_untouched_mark_at_the_end_is_read() {
+        check("finance/dagster [dbt-token-operator here uid-1 5]", Some(("here", "uid-1", 5)));
+        check("[dbt-token-operator here uid-1 9223372036854775807]", Some(("here", "uid-1", i64::MAX)));
+        check("two [x] words [dbt-token-operator here uid-1 5]", Some(("here", "uid-1", 5)));
+        check("finance/dagster", None);
+        check("", None);
+        check("]", None);
+        check("[", None);
+        check("finance/dagster [dbt-token-operator here uid-1 5] copy", None);
+        check("finance/dagster [another-operator here uid-1 5]", None);
+        check("finance/dagster [dbt-token-operator here uid-1]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 5 6]", None);
+        check("finance/dagster [dbt-token-operator  uid-1 5]", None);
+        check("finance/dagster [dbt-token-operator here  5]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 0]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 -5]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 +5]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 05]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 9223372036854775808]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 5 ]", None);
+    }
+
+    #[test]
+    fn a_name_is_read_back_as_the_mark_that_made_it() {
+        let mark = Mark { installation: Installation::new("here"), owner: OwnerUid::new("uid-1"), serial: Serial(7) };
+        assert_eq!(mark.name("finance/dagster"), "finance/dagster [dbt-token-operator here uid-1 7]");
+        assert_eq!(Mark::parse(&mark.name("finance/dagster")), Some(mark));
+    }
+}

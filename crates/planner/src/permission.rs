@@ -164,3 +164,61 @@ fn untried(rows: &GrantRows, environment: &impl Fn(Option<ProjectId>) -> Option<
     sets.dedup();
     sets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::rows;
+
+    fn check(granted: &[(&str, i64)], environments: &[(i64, i64)], expected: &[Probe], untried: &[&str]) {
+        let find = |project: Option<ProjectId>| {
+            let mut all = environments.iter();
+            all.find(|(id, _)| project.is_none_or(|project| project.0 == *id)).map(|(_, environment)| EnvironmentId(*environment))
+        };
+        let (probes, sets) = probes(&rows(granted), find);
+        let sets: Vec<&str> = sets.iter().map(PermissionSet::as_str).collect();
+        assert_eq!((probes.as_slice(), sets.as_slice()), (expected, untried), "{granted:?}");
+    }
+
+    #[test]
+    fn one_call_per_family_tries_a_token() {
+        use Probe::{Accounts, Discovery, Jobs, Notifications, Projects, SemanticLayer, ServiceTokens, Webhooks};
+        let (seven, environment) = (Some(ProjectId(7)), EnvironmentId(9));
+        check(&[], &[], &[], &[]);
+        check(&[("job_admin", 0)], &[], &[Jobs(None)], &[]);
+        check(&[("job_admin", 7)], &[], &[Jobs(seven)], &[]);
+        check(&[("job_admin", 7), ("job_viewer", 8)], &[], &[Jobs(seven)], &[]);
+        check(&[("analyst_read", 7)], &[], &[Projects], &[]);
+        check(&[("security_admin", 0)], &[], &[ServiceTokens], &[]);
+        check(&[("notification_manager", 0)], &[], &[Notifications], &[]);
+        check(&[("billing_admin", 0), ("scim_only", 0)], &[], &[Accounts], &[]);
+        check(&[("webhooks_only", 0)], &[], &[Webhooks], &[]);
+        check(&[("metadata_only", 7)], &[(7, 9)], &[Discovery(environment)], &[]);
+        check(&[("metadata_only", 7), ("metadata_only", 8)], &[(8, 9)], &[Discovery(environment)], &[]);
+        check(&[("metadata_only", 0)], &[(8, 9)], &[Discovery(environment)], &[]);
+        check(&[("metadata_only", 7)], &[(8, 9)], &[], &["metadata_only"]);
+        check(&[("semantic_layer_only", 7)], &[(7, 9)], &[SemanticLayer(environment)], &[]);
+        check(&[("semantic_layer_only", 7), ("semantic_layer_only", 8)], &[], &[], &["semantic_layer_only"]);
+        check(&[("brand_new", 7)], &[(7, 9)], &[], &["brand_new"]);
+        check(&[("brand_new", 7), ("job_admin", 7)], &[], &[Jobs(seven)], &["brand_new"]);
+        let mixed = [("webhooks_only", 0), ("metadata_only", 7), ("job_admin", 0), ("analyst_read", 7)];
+        check(&mixed, &[(7, 9)], &[Jobs(None), Projects, Webhooks, Discovery(environment)], &[]);
+    }
+
+    #[test]
+    fn an_environment_is_needed_for_graphql_only() {
+        for (granted, expected) in
+            [("job_admin", false), ("metadata_only", true), ("semantic_layer_only", true), ("brand_new", false)]
+        {
+            assert_eq!(needs_environment(&rows(&[(granted, 7)])), expected, "{granted}");
+        }
+        assert!(needs_environment(&rows(&[("job_admin", 0), ("metadata_only", 0)])));
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_knows_each_set_once() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].set < pair[1].set));
+        assert!(is_known(&PermissionSet::new("job_admin")));
+        assert!(!is_known(&PermissionSet::new("Job Admin")));
+    }
+}
