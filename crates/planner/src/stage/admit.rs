@@ -22,3 +22,33 @@ pub fn admit(observation: &Observation, _now: Timestamp) -> Turn {
         Target::Missing | Target::Ours(_) => Turn::Pass(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Refusal;
+    use crate::fixture::{now, object, turn};
+
+    fn check(observation: &Observation, expected: &str) {
+        assert_eq!(turn(&admit(observation, now())), expected);
+    }
+
+    #[test]
+    fn an_object_is_worked_on_only_if_it_may_be() {
+        let published = || object().published(5, 2202);
+        let refused = Refusal::NotImplemented { field: "spec.adopt".into() };
+        let foreign = |it: &mut Observation| it.target = Target::Foreign { manager: "helm".into() };
+        check(&object(), "pass");
+        check(&object().claimed(), "pass");
+        check(&published(), "pass");
+        check(&published().not_ready(), "pass");
+        check(&published().with(|it| it.account = crate::observation::Account::Missing), "pass");
+        check(&published().with(|it| it.desired = Err(refused)), "blocked Refused");
+        check(&published().with_desired(|desired| desired.suspended = true), "wait Suspended");
+        check(&published().with_account(|account| account.suspended = true), "wait Suspended");
+        check(&published().with(|it| it.senior = Some("airflow".into())), "blocked SecretConflict airflow");
+        check(&published().with(foreign), "blocked SecretNotOwned helm");
+        check(&published().with(|it| it.target = Target::OtherOwner { name: "ci".into() }), "blocked SecretConflict ci");
+        check(&published().with(foreign).with_desired(|desired| desired.suspended = true), "wait Suspended");
+    }
+}

@@ -145,3 +145,6 @@ fn tokens_of_the_object(observation: &Observation) -> Vec<(TokenId, Serial)> {
     tokens.dedup();
     tokens
 }
+
+#[cfg(test)]
+mod tests;

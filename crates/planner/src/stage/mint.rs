@@ -214,3 +214,6 @@ pub(crate) fn after_rejection(observation: &Observation, now: Timestamp) -> Opti
     let ledger = observation.ledger.opened(&observation.installation, opening, observation.highest_serial(), now);
     Some(Effect::WriteLedger { entry: LedgerEntry::GiveUp, ledger: Box::new(ledger) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,57 @@ pub fn project(observation: &Observation, _now: Timestamp) -> Turn {
         _ => Turn::Pass(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{now, object, turn};
+    use crate::identity::RenderRule;
+    use crate::observation::CondemnedReason::Superseded;
+
+    fn check(observation: &Observation, expected: &str) {
+        assert_eq!(turn(&project(observation, now())), expected);
+    }
+
+    #[test]
+    fn the_target_is_written_from_a_labelled_slot() {
+        let published = || object().published(5, 2202);
+        check(&object(), "pass");
+        check(&object().attempt(5, crate::ledger::Cause::First, 0).filled_slot(5, 2202), "pass");
+        check(&published(), "pass");
+        check(&published().slot_changed(5, |slot| slot.committed = false), "label_committed 5");
+        check(&published().with(|it| it.target = Target::Missing), "claim_target");
+        check(&published().claimed(), "project 5:2202");
+        check(&published().holding(2190), "project 5:2202");
+        check(&published().with(|it| it.rule = Some(RenderRule::new("rule-2"))), "project 5:2202");
+        check(
+            &published().with(|it| {
+                if let Target::Ours(state) = &mut it.target {
+                    state.intact = false;
+                }
+            }),
+            "project 5:2202",
+        );
+        check(&published().with(|it| it.rule = None), "pass");
+        check(&published().with(|it| it.target = Target::Foreign { manager: "helm".into() }), "pass");
+    }
+
+    #[test]
+    fn dbt_is_not_needed_to_mend_the_target() {
+        check(&object().published(5, 2202).claimed().not_ready(), "project 5:2202");
+        check(&object().published(5, 2202).claimed().listless(), "project 5:2202");
+        check(&object().published(5, 2202).claimed().unlisted(2202), "project 5:2202");
+    }
+
+    #[test]
+    fn nothing_but_a_stored_and_living_token_is_published() {
+        let published = || object().published(5, 2202).claimed();
+        check(&published().inactive(2202), "pass");
+        check(&published().gone(2202), "pass");
+        check(&published().slot_lost(5), "pass");
+        check(&published().slot_lost(5).empty_slot(5), "pass");
+        check(&published().slot_lost(5).committed_slot(5, 2203), "pass");
+        check(&published().slot_lost(5).condemned_slot(5, 2202, Superseded), "pass");
+        check(&published().slot_lost(5).retained_record(5, 2202), "pass");
+    }
+}

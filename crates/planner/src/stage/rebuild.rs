@@ -63,3 +63,65 @@ fn target_entry(observation: &Observation) -> Option<Entry> {
     let serial: Serial = observation.own_mark(token)?.serial;
     observation.slot(serial).is_none().then_some(Entry { serial, token: token.id })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{now, object, turn};
+    use crate::observation::Observation;
+
+    /// The object after its status was lost.
+    fn wiped(observation: Observation) -> Observation {
+        observation.with(|it| {
+            it.ledger = Ledger::default();
+            it.record = crate::observation::Record::default();
+        })
+    }
+
+    fn check(observation: Observation, expected: &str) {
+        assert_eq!(turn(&rebuild(&wiped(observation), now())), expected);
+    }
+
+    #[test]
+    fn a_lost_ledger_is_written_again_from_what_was_committed() {
+        let published = || object().published(5, 2202);
+        check(object(), "pass");
+        check(object().claimed(), "pass");
+        check(object().retained_record(5, 2202), "pass");
+        check(published(), "rebuild; serial 5, current 5:2202");
+        check(published().unlisted(2202), "rebuild; serial 5, current 5:2202");
+        check(published().inactive(2202), "rebuild; serial 5");
+        check(published().gone(2202), "rebuild; serial 5");
+        check(published().filled_slot(6, 2203), "rebuild; serial 6, current 5:2202");
+        check(published().empty_slot(6), "rebuild; serial 6, current 5:2202");
+        check(published().listed(8, 2210), "rebuild; serial 8, current 5:2202");
+        check(published().committed_slot(6, 2203), "rebuild; serial 6, current 6:2203, retiring 5:2202");
+        check(object().empty_slot(6), "rebuild; serial 6");
+        check(object().listed(6, 2203), "rebuild; serial 6");
+        check(published().with(|it| it.rotate_at = Some("noon".into())), "rebuild; serial 5, current 5:2202, handled noon");
+        check(published().with(|it| it.finalizer = false), "add_finalizer");
+    }
+
+    #[test]
+    fn the_target_names_only_a_token_whose_slot_is_gone() {
+        let published = || object().published(5, 2202);
+        check(published().slot_lost(5), "rebuild; serial 5, current 5:2202");
+        check(published().slot_lost(5).unlisted(2202).empty_slot(4), "rebuild; serial 4");
+        check(published().slot_lost(5).inactive(2202), "rebuild; serial 5");
+        check(published().slot_lost(5).committed_slot(6, 2203), "rebuild; serial 6, current 6:2203, retiring 5:2202");
+        let older =
+            published().slot_lost(5).retiring(3, 2183, 9).retiring(2, 2182, 9).retiring(1, 2181, 9).committed_slot(6, 2203);
+        check(older, "rebuild; serial 6, current 6:2203, retiring 2:2182 3:2183 5:2202");
+        let many = published().retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9).retiring(1, 2181, 9);
+        check(many, "rebuild; serial 5, current 5:2202, retiring 2:2182 3:2183 4:2184");
+    }
+
+    #[test]
+    fn a_rebuild_waits_for_a_list_and_for_the_account() {
+        let published = || object().published(5, 2202);
+        check(published().stale(), "read tokens");
+        check(published().listless(), "read tokens");
+        check(published().not_ready(), "pass");
+        assert_eq!(turn(&rebuild(&published(), now())), "pass");
+    }
+}

@@ -103,3 +103,73 @@ pub(crate) fn minute(time: Timestamp) -> String {
     let rounded = Timestamp::from_second(seconds + (60 - seconds.rem_euclid(60)) % 60).unwrap_or(time);
     rounded.strftime("%Y-%m-%dT%H:%MZ").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{at, now, object, permission, turn};
+    use crate::identity::RenderRule;
+    use crate::observation::{Reading, Target};
+
+    fn check(observation: &Observation, expected: &str) {
+        assert_eq!(turn(&retire(observation, now())), expected);
+    }
+
+    /// 2202 is published, 2190 left the target an hour ago.
+    fn replaced() -> Observation {
+        object().published(5, 2202).retiring(4, 2190, 3600)
+    }
+
+    #[test]
+    fn a_replaced_token_goes_after_the_overlap() {
+        check(&object().published(5, 2202), "pass");
+        check(&replaced(), "retire 4:2190 after 5");
+        check(&object().published(5, 2202).retiring(4, 2190, 600), "retire 4:2190 after 5");
+        check(&object().published(5, 2202).retiring(4, 2190, 599), "pass until +1");
+        check(&object().published(5, 2202).retiring(4, 2190, 0), "pass until +600");
+        check(&replaced().with_desired(|it| it.retire_after = std::time::Duration::from_secs(7200)), "pass until +3600");
+        check(&replaced().with_desired(|it| it.retire_after = std::time::Duration::MAX), "pass until +251606701200");
+        check(&replaced().with(|it| it.record.retiring.clear()), "retire 4:2190 after 5");
+    }
+
+    #[test]
+    fn what_was_revoked_is_seen_inactive_closed_and_forgotten() {
+        check(&replaced().inactive(2190), "close_slot 4");
+        check(&replaced().inactive(2190).slot_lost(4), "forget; serial 5, current 5:2202");
+        check(&replaced().gone(2190).slot_lost(4), "forget; serial 5, current 5:2202");
+        check(&replaced().unlisted(2190), "read token 2190");
+        check(&replaced().inactive(2190).slot_lost(4).with(|it| it.finalizer = false), "add_finalizer");
+    }
+
+    #[test]
+    fn the_successor_must_be_in_place() {
+        check(&replaced().claimed(), "pass");
+        check(&replaced().holding(2190), "pass");
+        check(&replaced().with(|it| it.target = Target::Missing), "pass");
+        check(&replaced().with(|it| it.rule = Some(RenderRule::new("rule-2"))), "pass");
+        check(&replaced().with(|it| it.rule = None), "pass");
+        check(&replaced().inactive(2202), "pass");
+        check(&replaced().with(|it| it.ledger.current = None), "pass");
+        check(&replaced().with(|it| it.record.published = None), "pass");
+        check(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), "pass");
+        check(&object().published(5, 2202).retiring(6, 2206, 3600), "pass");
+    }
+
+    #[test]
+    fn nothing_is_retired_on_an_old_list() {
+        check(&replaced().not_ready(), "pass");
+        check(&replaced().stale(), "read tokens");
+        check(&replaced().listless(), "read tokens");
+        let graphql = || object().with_desired(|it| it.permissions = vec![permission("metadata_only", &[])]);
+        let unread = graphql().published(5, 2202).retiring(4, 2190, 3600).with_account(|it| it.environments = Reading::Unknown);
+        check(&unread, "read environments");
+    }
+
+    #[test]
+    fn the_oldest_that_may_go_goes_first() {
+        let two = |oldest| object().published(5, 2202).retiring(3, 2183, oldest).retiring(4, 2190, 3600);
+        check(&two(3600), "retire 3:2183 after 5");
+        check(&two(10), "retire 4:2190 after 5");
+        check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
+    }
+}

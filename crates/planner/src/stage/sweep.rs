@@ -90,3 +90,83 @@ fn sweep_stray(observation: &Observation, token: &Token, serial: Serial, now: Ti
     }
     retirement(observation, token.id, serial, None, now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{at, now, object, turn};
+    use crate::ledger::Cause;
+    use crate::observation::CondemnedReason::{GrantsDiffer, Superseded};
+
+    fn check(observation: &Observation, expected: &str) {
+        assert_eq!(turn(&sweep(observation, now())), expected);
+    }
+
+    fn published() -> Observation {
+        object().published(5, 2202)
+    }
+
+    #[test]
+    fn slots_that_nothing_names_are_emptied_and_closed() {
+        check(&published(), "pass");
+        check(&published().empty_slot(4), "close_slot 4");
+        check(&published().filled_slot(4, 2190).listed(4, 2190), "condemn 4 Superseded");
+        check(&published().condemned_slot(4, 2190, Superseded).listed(4, 2190), "revoke 4:2190 Stray");
+        check(&published().condemned_slot(4, 2190, GrantsDiffer).listed(4, 2190).inactive(2190), "close_slot 4");
+        check(&published().condemned_slot(4, 2190, GrantsDiffer).gone(2190), "close_slot 4");
+        check(&published().filled_slot(4, 2190), "read token 2190");
+        check(&published().filled_slot(4, 2190).listed(4, 2190).inactive(2190), "close_slot 4");
+        check(&published().retained_record(4, 2190).listed(4, 2190), "pass");
+        check(&published().empty_slot(6), "pass");
+        check(&published().filled_slot(6, 2206), "pass");
+        check(&published().attempt(6, Cause::Requested, 0).empty_slot(6), "pass");
+        check(&published().attempt(6, Cause::Requested, 0).filled_slot(6, 2206).listed(6, 2206), "pass");
+        check(&published().retiring(4, 2190, 9), "pass");
+    }
+
+    #[test]
+    fn tokens_whose_string_was_lost_are_revoked() {
+        check(&published().listed(4, 2190), "revoke 4:2190 Stray");
+        check(&published().listed(4, 2190).inactive(2190), "pass");
+        check(&published().listed(6, 2206), "pass");
+        check(&published().listed(4, 2190).retained_record(4, 2190), "pass");
+        check(&published().listed(4, 2190).retained_record(4, 9), "pass");
+        check(&published().listed(5, 2203), "revoke 5:2203 Stray");
+        let attempt = || published().attempt(6, Cause::Requested, 0).listed(6, 2206);
+        check(&attempt(), "pass");
+        check(&attempt().empty_slot(6), "pass");
+        check(&attempt().filled_slot(6, 2207), "revoke 6:2206 Stray");
+        check(&attempt().filled_slot(6, 2206), "pass");
+    }
+
+    #[test]
+    fn what_may_be_in_use_goes_the_way_of_a_retiring_token() {
+        let used = || published().listed(4, 2190).token(2190, |token| token.last_used = Some(at(-9)));
+        let just = |it: Observation| it.with(|it| it.record.published.as_mut().expect("published").at = at(-100));
+        check(&used(), "retire 4:2190 after 5");
+        check(&just(used()), "pass until +500");
+        check(&used().claimed(), "pass");
+        check(&published().listed(4, 2190).holding(2190), "pass");
+        check(&published().committed_slot(4, 2190).listed(4, 2190), "retire 4:2190 after 5");
+        check(&just(published().committed_slot(4, 2190).listed(4, 2190)), "pass until +500");
+        check(&just(published().committed_slot(4, 2190).listed(4, 2190)).listed(3, 2183), "revoke 3:2183 Stray");
+    }
+
+    #[test]
+    fn nothing_is_swept_in_doubt() {
+        let stray = || published().listed(4, 2190).empty_slot(3);
+        check(&stray().with(|it| it.ledger = crate::ledger::Ledger::default()), "pass");
+        check(&stray().with(|it| it.ledger.set_back = Some(Serial(9))), "pass");
+        check(&stray().not_ready(), "pass");
+        check(&stray().stale(), "read tokens");
+        check(&published().stale(), "pass");
+        check(&published().empty_slot(3).listless(), "read tokens");
+        let foreign = |change: fn(&mut Token)| published().listed(4, 2190).token(2190, change);
+        check(&foreign(|token| token.mark = None), "pass");
+        check(
+            &foreign(|token| token.mark.as_mut().expect("a mark").installation = crate::identity::Installation::new("x")),
+            "pass",
+        );
+        check(&foreign(|token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x")), "pass");
+    }
+}

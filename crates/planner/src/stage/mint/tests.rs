@@ -1,0 +1,178 @@
+//! Every step of an attempt, and what holds it back.
+
+use super::*;
+use crate::fixture::{at, grant, now, object, permission, rows, turn};
+use crate::identity::Fingerprint;
+use crate::ledger::Cause;
+use crate::observation::CondemnedReason::{GrantsDiffer, Superseded, VerificationRefused};
+use crate::observation::Reading;
+
+fn check(observation: &Observation, expected: &str) {
+    assert_eq!(turn(&mint(observation, now())), expected);
+}
+
+fn published() -> Observation {
+    object().published(5, 2202)
+}
+
+/// A published object whose owner asked for a rotation.
+fn requested() -> Observation {
+    published().with(|it| it.rotate_at = Some("noon".into()))
+}
+
+/// The first attempt of an object, serial 6.
+fn attempt() -> Observation {
+    object().attempt(6, Cause::First, 0)
+}
+
+#[test]
+fn an_attempt_is_opened_for_a_reason_only() {
+    check(&object(), "open; serial now+0, next now+0 First x0");
+    check(&published(), "settled");
+    check(&requested(), "open; serial now+0, next now+0 Requested x0, current 5:2202");
+    check(
+        &published().edited(vec![permission("job_viewer", &[])]),
+        "open; serial now+0, next now+0 PermissionsChanged x0, current 5:2202",
+    );
+    check(&published().inactive(2202), "open; serial now+0, next now+0 TokenLost x0, current 5:2202");
+    check(&published().slot_lost(5), "open; serial now+0, next now+0 SlotLost x0, current 5:2202");
+    check(&object().with(|it| it.finalizer = false), "add_finalizer");
+    let seconds = now().as_second();
+    check(&object().listed(seconds + 5, 2203), "open; serial now+6, next now+6 First x0");
+    check(&object().empty_slot(seconds + 5), "open; serial now+6, next now+6 First x0");
+}
+
+#[test]
+fn the_published_token_is_seen_before_it_is_judged() {
+    check(&published().listless(), "read tokens");
+    check(&published().stale(), "settled");
+    check(&published().unlisted(2202), "read token 2202");
+    check(&published().unlisted(2202).stale(), "read tokens");
+    check(&published().unlisted(2202).attempt(6, Cause::Requested, 0).edited(vec![permission("x", &[])]), "read token 2202");
+}
+
+#[test]
+fn the_account_is_waited_for_and_then_missed() {
+    let missing = |created| {
+        object().with(|it| {
+            it.account = Account::Missing;
+            it.created_at = at(created);
+        })
+    };
+    check(&object().not_ready(), "wait AccountNotReady");
+    check(&missing(-119), "wait AccountMissing until +1");
+    check(&missing(-120), "blocked AccountNotFound");
+}
+
+#[test]
+fn what_is_not_allowed_is_not_opened() {
+    let none = |it: Observation| it.with_account(|account| account.grants = vec![grant(&["job_viewer"], &[], &[])]);
+    let three = || requested().retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9);
+    check(&none(object()), "blocked PolicyRefused job_admin on all projects");
+    check(&none(published()), "settled");
+    check(&none(requested()), "blocked PolicyRefused job_admin on all projects");
+    check(&object().crowded_out(), "blocked TokenLimit namespace finance");
+    check(&requested().crowded_out(), "open; serial now+0, next now+0 Requested x0, current 5:2202");
+    check(&object().budget_used_up(), "wait Budget until +900");
+    check(&three(), "wait RetiringFull");
+    check(&object().edited(vec![permission("brand_new", &[])]), "blocked Unprobeable brand_new");
+    check(&object().edited(vec![permission("job_admin", &["Nowhere"])]), "blocked Project");
+    check(&published().edited(vec![permission("job_admin", &["Nowhere"])]), "blocked Project");
+    check(&object().with_account(|account| account.tokens = Reading::Unknown), "read tokens");
+}
+
+#[test]
+fn an_attempt_claims_the_target_then_reserves_then_mints() {
+    check(&attempt().with(|it| it.finalizer = false), "add_finalizer");
+    check(&attempt(), "claim_target");
+    check(&attempt().claimed(), "reserve 6");
+    check(&attempt().claimed().empty_slot(6), "mint 6");
+    check(&attempt().claimed().empty_slot(6).stale(), "read tokens");
+    check(&attempt().claimed().empty_slot(6).listless(), "read tokens");
+    check(&attempt().claimed().budget_used_up(), "wait Budget until +900");
+    check(&attempt().claimed().empty_slot(6).budget_used_up(), "wait Budget until +900");
+    check(&attempt().with_account(|account| account.grants.clear()), "blocked PolicyRefused job_admin on all projects");
+    let Turn::Take(Step::Act(Effect::Mint { name, rows, .. }), _) = mint(&attempt().claimed().empty_slot(6), now()) else {
+        panic!("nothing is minted");
+    };
+    assert_eq!(name, "finance/dagster [dbt-token-operator here uid-1 6]");
+    assert_eq!(rows.to_string(), "job_admin on all projects");
+}
+
+#[test]
+fn an_attempt_is_given_up_once_its_string_is_lost_or_its_token_failed() {
+    let again = "give_up; serial now+0, next now+0 First x1";
+    check(&attempt().listed(6, 2206), again);
+    check(&attempt().listed(6, 2206).inactive(2206), again);
+    check(&attempt().empty_slot(6).listed(6, 2206), again);
+    check(&attempt().condemned_slot(6, 2206, VerificationRefused), again);
+    check(&attempt().condemned_slot(6, 2206, GrantsDiffer), again);
+    check(&attempt().condemned_slot(6, 2206, Superseded), again);
+    check(&attempt().filled_slot(6, 2206).listed(6, 2206).inactive(2206), again);
+    check(&attempt().filled_slot(6, 2206).gone(2206), again);
+    let many = object().attempt(6, Cause::First, u32::MAX).condemned_slot(6, 2206, Superseded);
+    check(&many, "give_up; serial now+0, next now+0 First x4294967295");
+}
+
+#[test]
+fn the_next_attempt_waits_after_failures() {
+    let failed = |serial: i64, failures| object().claimed().attempt(at(serial).as_second(), Cause::First, failures);
+    check(&failed(0, 1), "wait Backoff until +10");
+    check(&failed(-10, 1), "reserve 1795505990");
+    check(&failed(0, 0), "reserve 1795506000");
+    check(&failed(-59, 2), "wait Backoff until +1");
+}
+
+#[test]
+fn a_filled_slot_is_proved_and_committed() {
+    let filled = || attempt().claimed().filled_slot(6, 2206).listed(6, 2206);
+    let committed = "prove 6:2206 with 1 calls; serial 6, current 6:2206";
+    check(&filled(), committed);
+    check(&filled().unlisted(2206), committed);
+    check(&filled().listless(), "read tokens");
+    check(&filled().stale(), committed);
+    check(&filled().budget_used_up(), committed);
+    check(&filled().with(|it| it.rotate_at = Some("noon".into())), &format!("{committed}, handled noon"));
+    let second = || published().attempt(6, Cause::Requested, 0).filled_slot(6, 2206).listed(6, 2206);
+    check(&second(), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+    check(&second().inactive(2202), "prove 6:2206 with 1 calls; serial 6, current 6:2206");
+    check(&second().slot_lost(5), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+    check(&second().slot_lost(5).claimed(), "prove 6:2206 with 1 calls; serial 6, current 6:2206");
+    let full = || second().retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9);
+    check(&full(), "wait RetiringFull");
+    check(&full().inactive(2202), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 4:2184 3:2183 2:2182");
+}
+
+#[test]
+fn what_dbt_granted_is_compared_with_what_was_wanted() {
+    let other = |granted: &[(&str, i64)]| {
+        let granted = rows(granted);
+        attempt().claimed().listed(6, 2206).token(2206, |token| token.rows = granted).with_slot(6, Some(2206), |slot| {
+            if let SlotContent::Filled { granted, .. } = &mut slot.content {
+                *granted = Fingerprint::new("other");
+            }
+        })
+    };
+    check(&other(&[]), "grant 6:2206");
+    check(&other(&[("job_admin", 0)]), "prove 6:2206 with 1 calls; serial 6, current 6:2206");
+    check(&other(&[("job_viewer", 0)]), "condemn 6 GrantsDiffer");
+    check(&other(&[("job_admin", 0), ("job_admin", 0)]), "condemn 6 GrantsDiffer");
+    check(&other(&[]).stale(), "read tokens");
+    check(&other(&[]).unlisted(2206), "read token 2206");
+}
+
+#[test]
+fn an_edit_starts_over_or_calls_the_attempt_off() {
+    let viewer = || vec![permission("job_viewer", &[])];
+    check(&attempt().edited(viewer()), "open; serial now+0, next now+0 First x0");
+    check(&object().attempt(6, Cause::First, 1).edited(viewer()), "open; serial now+0, next now+0 First x1");
+    check(&object().attempt(6, Cause::First, 6).edited(viewer()), "open; serial now+0, next now+0 First x2");
+    let under_way = || published().attempt(6, Cause::PermissionsChanged, 0);
+    check(&under_way().edited(viewer()), "open; serial now+0, next now+0 PermissionsChanged x0, current 5:2202");
+    let back = under_way().with(|it| it.ledger.next.as_mut().expect("an attempt").fingerprint = Fingerprint::new("other"));
+    check(&back, "abandon; serial 6, current 5:2202");
+    check(&back.clone().with(|it| it.finalizer = false), "add_finalizer");
+    let refused = vec![permission("job_viewer", &[])];
+    let narrow = |it: Observation| it.with_account(|account| account.grants = vec![grant(&["job_admin"], &[], &[])]);
+    check(&narrow(under_way().edited(refused)), "blocked PolicyRefused job_viewer on all projects");
+}
