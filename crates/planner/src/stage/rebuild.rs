@@ -41,7 +41,8 @@ fn rebuilt(observation: &Observation) -> Ledger {
     retiring.sort();
     Ledger {
         installation: Some(observation.installation.clone()),
-        serial: observation.highest_serial().0,
+        // Never 0, even if nothing tells of a serial: a ledger that stays blank would be rebuilt again and again.
+        serial: observation.highest_serial().0.max(1),
         current,
         retiring,
         handled_rotate_at: observation.rotate_at.clone(),
@@ -123,5 +124,13 @@ mod tests {
         check(published().listless(), "read tokens");
         check(published().not_ready(), "pass");
         assert_eq!(turn(&rebuild(&published(), now())), "pass");
+    }
+
+    #[test]
+    fn a_rebuilt_ledger_is_not_lost_any_more() {
+        // Nothing but a target tells of the object: the token in it is unknown to dbt.
+        check(object().holding(2202), "rebuild; serial 1");
+        check(object().empty_slot(0), "rebuild; serial 1");
+        check(object().empty_slot(-5), "rebuild; serial 1");
     }
 }
