@@ -68,9 +68,8 @@ pub(crate) fn retirement(
     if now < due {
         return Turn::Pass(Some(due));
     }
-    let Some(successor) = observation.fresh_tokens().and_then(|tokens| tokens.get(&current.token)) else {
-        return Turn::read(Need::Tokens(observation.fresh_after));
-    };
+    let Some(tokens) = observation.fresh_tokens() else { return Turn::read(Need::Tokens(observation.fresh_after)) };
+    let Some(successor) = tokens.get(&current.token) else { return Turn::read(Need::Token(current.token)) };
     match gate::probes(observation, &successor.rows) {
         Err(turn) => turn,
         Ok((probes, _)) => Turn::act(Effect::Retire { token, serial, successor: current.serial, probes, rule }),
@@ -171,5 +170,10 @@ mod tests {
         check(&two(3600), "retire 3:2183 after 5");
         check(&two(10), "retire 4:2190 after 5");
         check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
+    }
+
+    #[test]
+    fn the_successor_is_read_by_itself_if_the_list_lacks_it() {
+        check(&replaced().unlisted(2202), "read token 2202");
     }
 }
