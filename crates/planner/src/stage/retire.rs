@@ -98,7 +98,8 @@ pub(crate) fn later(time: Timestamp, length: std::time::Duration) -> Timestamp {
 /// A time as messages show it: to the minute, so that a message does not change with each look. Rounded up, so that it
 /// is not earlier than what it speaks of.
 pub(crate) fn minute(time: Timestamp) -> String {
-    let seconds = time.as_second();
+    // Before 1970 a fraction of a second counts down from the second above, so that one is not rounded again.
+    let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     let rounded = Timestamp::from_second(seconds + (60 - seconds.rem_euclid(60)) % 60).unwrap_or(time);
     rounded.strftime("%Y-%m-%dT%H:%MZ").to_string()
 }
@@ -170,6 +171,22 @@ mod tests {
         check(&two(3600), "retire 3:2183 after 5");
         check(&two(10), "retire 4:2190 after 5");
         check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
+    }
+
+    #[test]
+    fn times_are_rounded_up_to_minutes() {
+        for (time, expected) in [
+            ("2026-11-24T07:40:00Z", "2026-11-24T07:40Z"),
+            ("2026-11-24T07:40:01Z", "2026-11-24T07:41Z"),
+            ("2026-11-24T07:39:59.5Z", "2026-11-24T07:40Z"),
+            ("2026-11-24T07:40:00.000000001Z", "2026-11-24T07:41Z"),
+            ("2026-12-31T23:59:30Z", "2027-01-01T00:00Z"),
+            ("1969-12-31T23:59:30.5Z", "1970-01-01T00:00Z"),
+        ] {
+            assert_eq!(minute(time.parse().expect("a time")), expected, "{time}");
+        }
+        assert_eq!(minute(Timestamp::MAX), "9999-12-30T22:00Z");
+        assert_eq!(minute(Timestamp::MIN), "-9999-01-02T02:00Z");
     }
 
     #[test]
