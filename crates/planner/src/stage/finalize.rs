@@ -113,7 +113,7 @@ fn hindered(observation: &Observation, why: String, let_go_at: Timestamp, now: T
     if retry_now {
         return revoke(&Observation { trouble: None, ..observation.clone() }, let_go_at, now);
     }
-    let wake_at = retry_at.map_or(let_go_at, |retry_at| retry_at.min(let_go_at));
+    let wake_at = retry_at.filter(|retry_at| *retry_at > now).map_or(let_go_at, |retry_at| retry_at.min(let_go_at));
     Turn::Take(Step::Blocked(Block::Deletion { why, let_go_at }), Some(wake_at))
 }
 

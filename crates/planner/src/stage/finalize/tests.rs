@@ -115,3 +115,9 @@ fn a_failure_is_tried_again_until_the_patience_ends() {
     check(&deleted(60).troubled(Cluster, -5), "revoke 4:2190 Deletion");
     check(&deleted(600).troubled(DbtUnavailable, 0), "delete_target");
 }
+
+#[test]
+fn a_retry_that_is_over_does_not_hide_the_end_of_the_patience() {
+    let deleted = cleared(published()).not_ready().troubled(DbtUnavailable, -5);
+    check(&deleted, "blocked Deletion (Unreachable: ab123.us1.dbt.com: time-out) until +540 until +540");
+}
