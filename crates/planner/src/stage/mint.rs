@@ -102,9 +102,13 @@ fn attend(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     if attempt.fingerprint != facts.fingerprint {
         return edited(facts, attempt);
     }
+    let slot = observation.slot(attempt.serial);
+    // Given up even where no further attempt is allowed: only then is the condemned token swept.
+    if slot.is_some_and(|slot| slot.condemned.is_some()) {
+        return Ok(give_up(facts, attempt));
+    }
     admitted(facts)?;
-    match observation.slot(attempt.serial) {
-        Some(slot) if slot.condemned.is_some() => Ok(give_up(facts, attempt)),
+    match slot {
         Some(slot) => match &slot.content {
             SlotContent::Filled { token, granted, .. } => filled(facts, attempt, *token, granted),
             SlotContent::Empty => empty(facts, attempt, slot),

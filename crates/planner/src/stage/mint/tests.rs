@@ -176,3 +176,9 @@ fn an_edit_starts_over_or_calls_the_attempt_off() {
     let narrow = |it: Observation| it.with_account(|account| account.grants = vec![grant(&["job_admin"], &[], &[])]);
     check(&narrow(under_way().edited(refused)), "blocked PolicyRefused job_viewer on all projects");
 }
+
+#[test]
+fn a_refused_token_is_given_up_even_if_no_further_one_is_allowed() {
+    let refused = attempt().condemned_slot(6, 2206, VerificationRefused);
+    check(&refused.with_account(|account| account.grants.clear()), "give_up; serial now+0, next now+0 First x1");
+}
