@@ -33,6 +33,8 @@ struct Facts<'a> {
 pub fn mint(observation: &Observation, now: Timestamp) -> Turn {
     match facts(observation, now) {
         Err(turn) => turn,
+        // Somebody took it off: without it the object would vanish at its deletion, and leave its tokens behind.
+        Ok(_) if !observation.finalizer && !observation.ledger.is_blank() => Turn::act(Effect::AddFinalizer),
         Ok(facts) => match &observation.ledger.next {
             Some(attempt) => attend(&facts, attempt),
             None => open(&facts),

@@ -178,6 +178,14 @@ fn an_edit_starts_over_or_calls_the_attempt_off() {
 }
 
 #[test]
+fn a_finalizer_that_somebody_took_off_is_put_back() {
+    let without = |it: Observation| it.with(|it| it.finalizer = false);
+    check(&without(published()), "add_finalizer");
+    check(&without(attempt().claimed().empty_slot(6)), "add_finalizer");
+    check(&without(attempt().claimed().filled_slot(6, 2206)), "add_finalizer");
+}
+
+#[test]
 fn a_refused_token_is_given_up_even_if_no_further_one_is_allowed() {
     let refused = attempt().condemned_slot(6, 2206, VerificationRefused);
     check(&refused.with_account(|account| account.grants.clear()), "give_up; serial now+0, next now+0 First x1");
