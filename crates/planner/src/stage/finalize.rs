@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use crate::desired::DeletionPolicy;
 use crate::effect::{Effect, LedgerEntry, LetGo, Need, RevokedBecause};
 use crate::identity::{Serial, TokenId};
+use crate::ledger::Entry;
 use crate::observation::{Account, Life, Observation, Target};
 use crate::plan::{Block, Step, Turn};
+use crate::stage::rebuild::target_entry;
 use crate::stage::retire::later;
 use crate::stage::write;
 
@@ -52,8 +54,7 @@ fn is_cleared(observation: &Observation) -> bool {
 }
 
 fn retain(observation: &Observation) -> Turn {
-    let ledger = &observation.ledger;
-    for entry in ledger.retiring.iter().chain(&ledger.current) {
+    for entry in kept(observation) {
         if !observation.is_retained(entry.serial) {
             return Turn::act(Effect::LeaveRecord { serial: entry.serial, token: entry.token });
         }
@@ -65,6 +66,21 @@ fn retain(observation: &Observation) -> Turn {
         return Turn::act(Effect::ReleaseTarget);
     }
     Turn::act(Effect::RemoveFinalizer(LetGo::Retained))
+}
+
+/// The tokens that stay. Not only those that the ledger names: it may have been lost, and a token without a record would be
+/// taken for a stray.
+fn kept(observation: &Observation) -> Vec<Entry> {
+    let ledger = &observation.ledger;
+    let committed = observation.slots.iter().filter(|slot| slot.committed && !slot.retained);
+    let stored = committed.filter_map(|slot| slot.token().map(|token| Entry { serial: slot.serial, token }));
+    let mut kept: Vec<Entry> = ledger.retiring.iter().chain(&ledger.current).copied().collect();
+    for entry in stored.chain(target_entry(observation)) {
+        if !kept.contains(&entry) {
+            kept.push(entry);
+        }
+    }
+    kept
 }
 
 fn revoke(observation: &Observation, let_go_at: Timestamp, now: Timestamp) -> Turn {

@@ -58,7 +58,7 @@ fn committed_entry(observation: &Observation, slot: &Slot) -> Option<Entry> {
 }
 
 /// The live token in the target, if it carries our mark and its slot is gone.
-fn target_entry(observation: &Observation) -> Option<Entry> {
+pub(crate) fn target_entry(observation: &Observation) -> Option<Entry> {
     let Target::Ours(state) = &observation.target else { return None };
     let token = observation.known_tokens().find(|token| Some(token.id) == state.token && token.active)?;
     let serial: Serial = observation.own_mark(token)?.serial;

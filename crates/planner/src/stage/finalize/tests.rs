@@ -93,6 +93,19 @@ fn retain_leaves_records_and_needs_no_dbt() {
 }
 
 #[test]
+fn retain_leaves_records_even_if_the_status_was_lost() {
+    let lost = || {
+        let wiped = published().with(|it| it.ledger = Ledger::default());
+        deleting(wiped, DeletionPolicy::Retain)
+    };
+    check(&lost(), "leave_record 4:2190");
+    check(&lost().slot_lost(4), "leave_record 5:2202");
+    check(&lost().slot_lost(4).slot_lost(5).retained_record(5, 2202), "release_target");
+    check(&lost().slot_lost(4).slot_lost(5), "leave_record 5:2202");
+    check(&lost().slot_lost(4).slot_lost(5).not_ready(), "release_target");
+}
+
+#[test]
 fn an_object_is_let_go_after_ten_minutes_without_dbt() {
     let deleted = |seconds| deleting(published(), DeletionPolicy::Revoke).deleted(seconds, DeletionPolicy::Revoke);
     let away = "Unreachable: ab123.us1.dbt.com: time-out";
