@@ -135,6 +135,10 @@ const STAGES: [Stage; 8] = [
     stage::mint::mint,
 ];
 
+/// The first of them are what the later ones rest on: deletion, admission, a ledger that is complete. While a failure holds
+/// one of these back, nothing after it may act.
+const FOUNDATIONS: usize = 4;
+
 /// The next single step for one object, and what its status shall say.
 ///
 /// Total, deterministic and quiet: the same observation and time give the same plan, and a settled object gives no effect.
@@ -157,7 +161,7 @@ fn of_this_installation(observation: &Observation) -> Observation {
 fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>) {
     let mut wake_at: Option<Timestamp> = None;
     let mut held = false;
-    for stage in STAGES {
+    for (place, stage) in STAGES.into_iter().enumerate() {
         match stage(observation, now) {
             Turn::Pass(time) => wake_at = earlier(wake_at, time),
             Turn::Take(step, time) => {
@@ -167,6 +171,9 @@ fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>
                     Some(trouble) => {
                         held = true;
                         wake_at = earlier(wake_at, Some(trouble.retry_at));
+                        if place < FOUNDATIONS {
+                            break;
+                        }
                     }
                 }
             }

@@ -65,6 +65,26 @@ fn a_failure_holds_back_what_needs_the_same_side() {
 }
 
 #[test]
+fn a_rebuild_that_is_held_back_is_waited_for() {
+    let lost = || object().published(5, 2202).with(|it| it.ledger = Ledger::default());
+    check(&lost().stale().troubled(DbtUnavailable, 20), "wait Trouble until +20");
+    check(&lost().troubled(Cluster, 20), "wait Trouble until +20");
+}
+
+#[test]
+fn a_finding_that_is_not_written_down_yet_is_waited_for() {
+    let found = object().published(5, 2202).listed(9, 2209).listed(3, 2183);
+    check(&found.troubled(Cluster, 20), "wait Trouble until +20");
+}
+
+#[test]
+fn a_deletion_that_is_held_back_makes_nothing_new() {
+    let minting = || object().claimed().attempt(6, Cause::First, 0).empty_slot(6).deleted(1, DeletionPolicy::Retain);
+    check(&minting().troubled(Cluster, 20), "wait Trouble until +20");
+    check(&minting().listed(3, 2183).troubled(Cluster, 20), "wait Trouble until +20");
+}
+
+#[test]
 fn the_earliest_time_of_all_stages_wakes() {
     let retiring = |ago| object().published(5, 2202).retiring(4, 2190, ago);
     check(&retiring(100), "settled until +500");
