@@ -49,7 +49,7 @@ fn replace_unusable(observation: &Observation, now: Timestamp) -> Option<Conclus
     }
     let wanted = gate::wanted(account, desired).ok()?;
     gate::policy(account, &wanted, true).ok()?;
-    gate::budget(account, Cause::TokenUnusable).ok()?;
+    gate::budget(account, Cause::TokenUnusable, now).ok()?;
     gate::room(observation).ok()?;
     let opening = Opening { fingerprint: wanted.fingerprint(), cause: Cause::TokenUnusable, failures: 0 };
     let ledger = observation.ledger.opened(&observation.installation, opening, observation.highest_serial(), now);

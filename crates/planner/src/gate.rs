@@ -100,10 +100,12 @@ pub fn provable(observation: &Observation, desired: &Desired, rows: &GrantRows) 
 ///
 /// # Errors
 /// The turn that waits for room.
-pub fn budget(account: &OpenAccount, cause: Cause) -> Result<(), Turn> {
+pub fn budget(account: &OpenAccount, cause: Cause, now: Timestamp) -> Result<(), Turn> {
     let allowance = if cause.is_repair() { account.budget.repair } else { account.budget.ordinary };
     match allowance {
         Allowance::Free => Ok(()),
+        // The answer is as old as the observation; nobody would be woken at a time that has passed.
+        Allowance::UsedUp { free_at, .. } if free_at <= now => Ok(()),
         Allowance::UsedUp { limit, free_at } => Err(Turn::Take(Step::Wait(Wait::Budget { limit, free_at }), Some(free_at))),
     }
 }
@@ -200,7 +202,7 @@ mod tests {
     fn repairs_have_a_budget_of_their_own() {
         let used_up = Allowance::UsedUp { limit: 200, free_at: at(900) };
         let reserve = || object().with_account(|account| account.budget.ordinary = used_up);
-        let ask = |observation: &Observation, cause| budget(observation.account.open().expect("an account"), cause);
+        let ask = |observation: &Observation, cause| budget(observation.account.open().expect("an account"), cause, now());
         check(ask(&object(), Cause::First), "()");
         check(ask(&reserve(), Cause::First), "wait Budget until +900");
         check(ask(&reserve(), Cause::PermissionsChanged), "wait Budget until +900");

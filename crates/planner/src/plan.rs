@@ -146,7 +146,7 @@ pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
     let observation = &of_this_installation(observation);
     let (step, wake_at) = decide(observation, now);
     let report = report::report(observation, &step, now);
-    Plan { step, wake_at: wake_at.filter(|time| *time > now), report }
+    Plan { step, wake_at, report }
 }
 
 /// A ledger of another installation counts for nothing: this cluster may be a copy of that one.
@@ -163,9 +163,9 @@ fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>
     let mut held = false;
     for (place, stage) in STAGES.into_iter().enumerate() {
         match stage(observation, now) {
-            Turn::Pass(time) => wake_at = earlier(wake_at, time),
+            Turn::Pass(time) => wake_at = earlier(wake_at, to_come(time, now)),
             Turn::Take(step, time) => {
-                wake_at = earlier(wake_at, time);
+                wake_at = earlier(wake_at, to_come(time, now));
                 match observation.trouble.as_ref().filter(|trouble| holds_back(trouble, &step, now)) {
                     None => return (if held { after_held(step) } else { step }, wake_at),
                     Some(trouble) => {
@@ -199,6 +199,11 @@ fn holds_back(trouble: &Trouble, step: &Step, now: Timestamp) -> bool {
     };
     let about_dbt = matches!(trouble.kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive);
     trouble.retry_at > now && about_dbt == needs_dbt
+}
+
+/// A time that has passed wakes nobody, and must not hide one that is still to come.
+fn to_come(time: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    time.filter(|time| *time > now)
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

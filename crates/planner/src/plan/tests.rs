@@ -97,6 +97,18 @@ fn the_earliest_time_of_all_stages_wakes() {
 }
 
 #[test]
+fn a_budget_is_free_again_at_the_time_it_names() {
+    let free_since = |seconds| {
+        object().with_account(|account| {
+            account.budget.ordinary = crate::observation::Allowance::UsedUp { limit: 200, free_at: at(seconds) };
+        })
+    };
+    check(&free_since(1), "wait Budget until +1");
+    check(&free_since(0), "open; serial now+0, next now+0 First x0");
+    check(&free_since(-5), "open; serial now+0, next now+0 First x0");
+}
+
+#[test]
 fn a_harmless_change_makes_no_token() {
     let published = || object().published(5, 2202).with(|it| it.generation = 2);
     check(&published(), "settled");

@@ -73,7 +73,7 @@ fn open(facts: &Facts<'_>) -> Result<Turn, Turn> {
     let Some(cause) = trigger::cause(observation, &facts.wanted) else { return Ok(Turn::Take(Step::Settled, None)) };
     admitted(facts)?;
     gate::room(observation)?;
-    gate::budget(facts.account, cause)?;
+    gate::budget(facts.account, cause, facts.now)?;
     Ok(open_attempt(facts, Opening { fingerprint: facts.fingerprint.clone(), cause, failures: 0 }, LedgerEntry::Open))
 }
 
@@ -150,7 +150,7 @@ fn reserve(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     }
     gate::delay(attempt, facts.now)?;
     gate::room(facts.observation)?;
-    gate::budget(facts.account, attempt.cause)?;
+    gate::budget(facts.account, attempt.cause, facts.now)?;
     if !facts.observation.finalizer {
         return Ok(Turn::act(Effect::AddFinalizer));
     }
@@ -168,7 +168,7 @@ fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn
     if was_minted(facts, attempt) {
         return Ok(give_up(facts, attempt));
     }
-    gate::budget(facts.account, attempt.cause)?;
+    gate::budget(facts.account, attempt.cause, facts.now)?;
     let mark = Mark { installation: observation.installation.clone(), owner: observation.owner.uid.clone(), serial: slot.serial };
     let name = mark.name(&facts.desired.token_name);
     Ok(Turn::act(Effect::Mint { serial: slot.serial, name, rows: facts.wanted.clone() }))
