@@ -9,7 +9,7 @@ use crate::grant::{AccountGrant, GrantRows};
 use crate::identity::{
     AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, ProjectId, RenderRule, Serial, TokenId, TokenUid,
 };
-use crate::ledger::Ledger;
+use crate::ledger::{Cause, Ledger};
 use crate::mark::Mark;
 use crate::report::{Condition, Published, Replacement, RetiringRecord};
 
@@ -422,12 +422,19 @@ impl Observation {
         matches!(&self.target, Target::Ours(state) if state.token == Some(token) && state.intact && state.rule == self.rule)
     }
 
-    /// Whether `current` can serve consumers: not seen inactive, and its string still stored or at least in the target.
+    /// Whether `current` can serve consumers: not seen inactive, not refused when it was last tried, and its string still
+    /// stored or at least in the target.
     pub fn current_is_usable(&self) -> bool {
         self.ledger.current.is_some_and(|current| {
             let stored = self.slot(current.serial).is_some_and(|slot| slot.token() == Some(current.token));
-            self.life(current.token) != Life::Inactive && (stored || self.target_holds(current.token))
+            let lives = self.life(current.token) != Life::Inactive && !self.current_was_refused();
+            lives && (stored || self.target_holds(current.token))
         })
+    }
+
+    /// Whether dbt refused `current` when it was last tried: an attempt to replace it is under way for that reason.
+    pub fn current_was_refused(&self) -> bool {
+        self.ledger.next.as_ref().is_some_and(|attempt| attempt.cause == Cause::TokenUnusable)
     }
 
     /// The serials of this owner that were ever seen, in ledger, slots and marks.
