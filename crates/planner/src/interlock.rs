@@ -122,11 +122,9 @@ fn revoke(observation: &Observation, token: TokenId, serial: Serial, because: Re
     destroy(observation, token)
 }
 
-/// What holds for every destruction: the token is ours by mark or slot, and nobody doubts that this cluster is the only one.
+/// What holds for every destruction: the token is ours, and nobody doubts that this cluster is the only one.
 fn destroy(observation: &Observation, token: TokenId) -> Result<(), Objection> {
-    let marked = observation.known_tokens().any(|known| known.id == token && observation.own_mark(known).is_some());
-    let bound = observation.slots.iter().any(|slot| slot.token() == Some(token) && !slot.retained);
-    require(marked || bound, "a token is revoked that is not ours")?;
+    require(observation.is_ours(token), "a token is revoked that is not ours")?;
     require(!observation.ledger.is_blank() || observation.deleted_at.is_some(), "a token is revoked with an empty ledger")?;
     require(observation.ledger.set_back.is_none(), "a token is revoked although the cluster may have been set back in time")?;
     require(observation.fresh_tokens().is_some(), "a token is revoked on an old list")
@@ -142,3 +140,6 @@ fn close_slot(observation: &Observation, serial: Serial) -> Result<(), Objection
     let gone = slot.token().is_none_or(|token| observation.life(token) == Life::Inactive);
     require(gone, "a slot is closed whose token still lives")
 }
+
+#[cfg(test)]
+mod tests;

@@ -454,6 +454,15 @@ impl Observation {
         token.mark.as_ref().filter(|mark| mark.installation == self.installation && mark.owner == self.owner.uid)
     }
 
+    /// Whether a token may be changed or revoked at all: it carries this object's mark, or it carries none and a slot holds
+    /// it. A mark of somebody else weighs more than a slot, which may have come here with a copy of the cluster.
+    pub fn is_ours(&self, token: TokenId) -> bool {
+        match self.known_tokens().find(|known| known.id == token) {
+            Some(known) if known.mark.is_some() => self.own_mark(known).is_some(),
+            _ => self.slots.iter().any(|slot| slot.token() == Some(token) && !slot.retained),
+        }
+    }
+
     /// Tokens that a ledger or a slot of this object names.
     pub fn named_tokens(&self) -> BTreeSet<TokenId> {
         let ledger = self.ledger.current.iter().chain(&self.ledger.retiring).map(|entry| entry.token);

@@ -144,6 +144,7 @@ fn let_go(observation: &Observation) -> Turn {
 fn revoke_next(observation: &Observation) -> Option<Turn> {
     for (token, serial) in tokens_of_the_object(observation) {
         match observation.life(token) {
+            Life::Active if !observation.is_ours(token) => {}
             Life::Active => return Some(Turn::act(Effect::Revoke { token, serial, because: RevokedBecause::Deletion })),
             Life::Unlisted => return Some(Turn::read(Need::Token(token))),
             Life::Inactive | Life::Unknown => {}

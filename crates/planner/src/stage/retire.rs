@@ -58,7 +58,10 @@ pub(crate) fn retirement(
     let (Some(rule), true) = (observation.rule.clone(), newer && observation.target_shows(current.token)) else {
         return Turn::Pass(None);
     };
-    if observation.ledger.set_back.is_some() || observation.record.published.as_ref().map(|p| p.token) != Some(current.token) {
+    if !observation.is_ours(token) || observation.ledger.set_back.is_some() {
+        return Turn::Pass(None);
+    }
+    if observation.record.published.as_ref().map(|p| p.token) != Some(current.token) {
         return Turn::Pass(None);
     }
     let Some(replaced) = replaced.or(observation.record.published.as_ref().map(|published| published.at)) else {
@@ -153,6 +156,14 @@ mod tests {
         check(&replaced().with(|it| it.record.published = None), "pass");
         check(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), "pass");
         check(&object().published(5, 2202).retiring(6, 2206, 3600), "pass");
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let changed = |change: fn(&mut crate::observation::Token)| replaced().token(2190, change);
+        check(&changed(|token| token.mark = None), "retire 4:2190 after 5");
+        check(&changed(|token| token.mark = None).slot_lost(4), "pass");
+        check(&changed(|token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x")), "pass");
     }
 
     #[test]

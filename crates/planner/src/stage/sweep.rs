@@ -56,6 +56,7 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
         Life::Inactive => Turn::act(Effect::CloseSlot(slot.serial)),
         Life::Unlisted => Turn::read(Need::Token(token)),
         Life::Unknown => Turn::Pass(None),
+        Life::Active if !observation.is_ours(token) => Turn::Pass(None),
         Life::Active if slot.committed => retirement(observation, token, slot.serial, None, now),
         Life::Active if slot.condemned.is_none() => {
             Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
@@ -116,6 +117,9 @@ mod tests {
         check(&published().condemned_slot(4, 2190, GrantsDiffer).gone(2190), "close_slot 4");
         check(&published().filled_slot(4, 2190), "read token 2190");
         check(&published().filled_slot(4, 2190).listed(4, 2190).inactive(2190), "close_slot 4");
+        let foreign = |token: &mut Token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x");
+        check(&published().filled_slot(4, 2190).listed(4, 2190).token(2190, foreign), "pass");
+        check(&published().condemned_slot(4, 2190, Superseded).listed(4, 2190).token(2190, foreign), "pass");
         check(&published().retained_record(4, 2190).listed(4, 2190), "pass");
         check(&published().empty_slot(6), "pass");
         check(&published().filled_slot(6, 2206), "pass");

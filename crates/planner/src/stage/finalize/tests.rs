@@ -71,6 +71,11 @@ fn what_is_not_the_objects_stays() {
         &foreign(|token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x")),
         "remove_finalizer Clean",
     );
+    let copied = cleared(object().listed(3, 2183).filled_slot(3, 2183));
+    check(
+        &copied.token(2183, |token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x")),
+        "close_slot 3",
+    );
     check(&cleared(object().listed(3, 2183).retained_record(3, 2183)), "remove_finalizer Clean");
     check(&cleared(object().with(|it| it.target = Target::Foreign { manager: "helm".into() })), "remove_finalizer Clean");
 }

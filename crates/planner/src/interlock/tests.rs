@@ -1,0 +1,247 @@
+//! Each objection once, and the observation beside it that raises none.
+
+use super::*;
+use crate::desired::DeletionPolicy;
+use crate::effect::LetGo;
+use crate::fixture::{object, rows};
+use crate::grant::GrantRows;
+use crate::identity::{Fingerprint, Installation, RenderRule};
+use crate::ledger::{Attempt, Cause, Entry};
+use crate::observation::CondemnedReason::Superseded;
+use crate::observation::{Condemnation, Observation};
+
+#[track_caller]
+fn allowed(observation: &Observation, effect: &Effect) {
+    assert_eq!(check(observation, effect), Ok(()));
+}
+
+#[track_caller]
+fn refused(observation: &Observation, effect: &Effect, objection: &str) {
+    assert_eq!(check(observation, effect), Err(objection));
+}
+
+fn published() -> Observation {
+    object().published(5, 2202)
+}
+
+fn deleted(observation: Observation) -> Observation {
+    observation.deleted(1, DeletionPolicy::Revoke)
+}
+
+fn writing(entry: LedgerEntry, observation: &Observation, change: impl FnOnce(&mut Ledger)) -> Effect {
+    let mut ledger = observation.ledger.clone();
+    ledger.installation = Some(observation.installation.clone());
+    change(&mut ledger);
+    Effect::WriteLedger { entry, ledger: Box::new(ledger) }
+}
+
+fn next(serial: i64) -> Option<Attempt> {
+    Some(Attempt { serial: Serial(serial), fingerprint: Fingerprint::new("wanted"), failures: 0, cause: Cause::First })
+}
+
+fn entry(serial: i64, token: i64) -> Entry {
+    Entry { serial: Serial(serial), token: TokenId(token) }
+}
+
+#[test]
+fn the_ledger_moves_forward_only() {
+    let it = published();
+    let open = |change: fn(&mut Ledger)| writing(LedgerEntry::Open, &it, change);
+    allowed(&it, &open(|_| {}));
+    allowed(&it, &open(|ledger| (ledger.serial, ledger.next) = (6, next(6))));
+    refused(
+        &it,
+        &open(|ledger| ledger.installation = Some(Installation::new("there"))),
+        "a ledger is written for another installation",
+    );
+    refused(&it, &open(|ledger| ledger.installation = None), "a ledger is written for another installation");
+    refused(&it, &open(|ledger| ledger.serial = 4), "the ledger's serial goes back");
+    refused(&it, &open(|ledger| ledger.retiring = vec![entry(1, 1); 4]), "too many tokens are retiring");
+    refused(&it, &open(|ledger| ledger.next = next(5)), "a serial is opened twice");
+    let under_way = published().attempt(6, Cause::First, 0);
+    allowed(&under_way, &writing(LedgerEntry::SetBack, &under_way, |_| {}));
+    refused(&it, &open(|ledger| ledger.current = None), "the published token changes without a proof");
+    refused(&it, &open(|ledger| ledger.retiring = vec![entry(4, 2190)]), "the published token changes without a proof");
+    refused(&it, &writing(LedgerEntry::Rebuild, &it, |_| {}), "a ledger is rebuilt that is not lost");
+    allowed(&object(), &writing(LedgerEntry::Rebuild, &object(), |ledger| ledger.current = Some(entry(5, 2202))));
+    refused(&it, &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None), "the ledger of a living object is cleared");
+    allowed(&deleted(published()), &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None));
+    let retiring = published().retiring(4, 2190, 9);
+    let forget = |it: &Observation| writing(LedgerEntry::Forget(Serial(4)), it, |ledger| ledger.retiring.clear());
+    let alive = "a retiring token is forgotten that was not seen inactive";
+    refused(&retiring, &forget(&retiring), alive);
+    refused(&retiring, &forget(&retiring.clone().unlisted(2190)), alive);
+    refused(&it, &forget(&it), alive);
+    let gone = retiring.inactive(2190);
+    allowed(&gone, &forget(&gone));
+    refused(&gone, &writing(LedgerEntry::Forget(Serial(4)), &gone, |ledger| ledger.current = None), alive);
+}
+
+#[test]
+fn one_serial_makes_one_token() {
+    let attempt = || object().claimed().attempt(6, Cause::First, 0);
+    let mint = Effect::Mint { serial: Serial(6), name: String::new(), rows: GrantRows::default() };
+    allowed(&attempt(), &Effect::Reserve(Serial(6)));
+    let other = "a slot is reserved that is not that of the attempt under way";
+    refused(&attempt(), &Effect::Reserve(Serial(7)), other);
+    refused(&attempt().empty_slot(6), &Effect::Reserve(Serial(6)), other);
+    refused(&published(), &Effect::Reserve(Serial(5)), other);
+    allowed(&attempt().empty_slot(6), &mint);
+    refused(&deleted(attempt().empty_slot(6)), &mint, "a token is made for an object under deletion");
+    let second = "a second token is made for one serial";
+    refused(&attempt(), &mint, second);
+    refused(&attempt().filled_slot(6, 2206), &mint, second);
+    refused(&attempt().empty_slot(6).listed(6, 2206), &mint, second);
+    refused(&attempt().empty_slot(6).listed(6, 2206).inactive(2206), &mint, second);
+    refused(&published().empty_slot(6), &mint, second);
+}
+
+#[test]
+fn only_what_a_slot_holds_is_proved() {
+    let attempt = || object().claimed().attempt(6, Cause::First, 0).filled_slot(6, 2206);
+    let (serial, token) = (Serial(6), TokenId(2206));
+    let grant = Effect::Grant { serial, token, rows: rows(&[]) };
+    let prove = Effect::Prove { serial, token, probes: Vec::new(), committed: Box::default() };
+    let objection = "a token is proved that its slot does not hold";
+    for effect in [grant, prove] {
+        allowed(&attempt(), &effect);
+        refused(&attempt().slot_lost(6), &effect, objection);
+        refused(&attempt().slot_lost(6).empty_slot(6), &effect, objection);
+        refused(&attempt().slot_lost(6).filled_slot(6, 9), &effect, objection);
+        refused(&attempt().with(|it| it.ledger.next = None), &effect, objection);
+    }
+}
+
+#[test]
+fn the_labels_of_slots_do_not_contradict_each_other() {
+    let condemn = |serial| Effect::Condemn { serial: Serial(serial), why: Condemnation::superseded() };
+    allowed(&published().filled_slot(4, 2190), &condemn(4));
+    refused(&published().committed_slot(4, 2190), &condemn(4), "a committed slot is condemned");
+    refused(&published().slot_changed(5, |slot| slot.committed = false), &condemn(5), "a committed slot is condemned");
+    refused(&published(), &condemn(4), "a committed slot is condemned");
+    allowed(&published(), &Effect::LabelCommitted(Serial(5)));
+    refused(&published(), &Effect::LabelCommitted(Serial(4)), "a slot is labelled that is not that of current");
+}
+
+#[test]
+fn only_a_committed_and_living_token_is_published() {
+    let project = Effect::Project { serial: Serial(5), token: TokenId(2202), rule: RenderRule::new("rule-1") };
+    let uncommitted = "a token is published that is not committed";
+    allowed(&published(), &project);
+    refused(&published().with(|it| it.ledger.current = None), &project, uncommitted);
+    refused(&published().slot_lost(5), &project, uncommitted);
+    refused(&published().slot_lost(5).committed_slot(5, 9), &project, uncommitted);
+    refused(&published().slot_changed(5, |slot| slot.committed = false), &project, uncommitted);
+    refused(&published().slot_changed(5, |slot| slot.condemned = Some(Condemnation::superseded())), &project, uncommitted);
+    refused(&published().inactive(2202), &project, "a token is published that dbt no longer has");
+    let unseen = "a Secret is written that was not seen, or is not ours";
+    refused(&published().with(|it| it.target = Target::Missing), &project, unseen);
+    refused(&published().with(|it| it.target = Target::OtherOwner { name: "ci".into() }), &project, unseen);
+    allowed(&object(), &Effect::ClaimTarget);
+    refused(&published(), &Effect::ClaimTarget, "a Secret that exists is claimed");
+}
+
+#[test]
+fn a_token_is_retired_only_after_its_successor_is_in_place() {
+    let retire = |serial, token, successor| Effect::Retire {
+        token: TokenId(token),
+        serial: Serial(serial),
+        successor: Serial(successor),
+        probes: Vec::new(),
+        rule: RenderRule::new("rule-1"),
+    };
+    let it = || published().retiring(4, 2190, 9);
+    let this = retire(4, 2190, 5);
+    allowed(&it(), &this);
+    refused(&it().with(|it| it.ledger.current = None), &this, "a token is retired and nothing follows it");
+    refused(&it(), &retire(5, 2202, 5), "the published token is retired");
+    refused(&it(), &retire(4, 2190, 4), "the published token is retired");
+    refused(&it(), &retire(6, 2190, 5), "the published token is retired");
+    refused(&it().claimed(), &this, "a token is retired before its successor is published");
+    refused(&it().holding(2190), &this, "a token is retired before its successor is published");
+    refused(&it().inactive(2202), &this, "a token is retired and its successor does not work");
+    refused(&it().attempt(6, Cause::TokenUnusable, 0), &this, "a token is retired and its successor does not work");
+    destruction(&it, &this);
+}
+
+/// What holds for every way to revoke token 2190 of serial 4.
+fn destruction(observation: &dyn Fn() -> Observation, effect: &Effect) {
+    let not_ours = "a token is revoked that is not ours";
+    let unmarked = || observation().token(2190, |token| token.mark = None);
+    allowed(&unmarked().slot_lost(4).condemned_slot(4, 2190, Superseded), effect);
+    refused(&unmarked().slot_lost(4), effect, not_ours);
+    refused(&unmarked().slot_lost(4).retained_record(4, 2190), effect, not_ours);
+    let foreign = |change: fn(&mut crate::mark::Mark)| observation().token(2190, |token| token.mark.iter_mut().for_each(change));
+    refused(&foreign(|mark| mark.installation = Installation::new("there")), effect, not_ours);
+    refused(&foreign(|mark| mark.owner = crate::identity::OwnerUid::new("uid-2")), effect, not_ours);
+    let doubt = "a token is revoked although the cluster may have been set back in time";
+    refused(&observation().with(|it| it.ledger.set_back = Some(Serial(9))), effect, doubt);
+    refused(&observation().stale(), effect, "a token is revoked on an old list");
+}
+
+#[test]
+fn only_what_nobody_can_use_is_swept() {
+    let sweep = Effect::Revoke { token: TokenId(2190), serial: Serial(4), because: RevokedBecause::Stray };
+    let it = || published().listed(4, 2190);
+    allowed(&it(), &sweep);
+    allowed(&it().condemned_slot(4, 2190, Superseded), &sweep);
+    allowed(&it().filled_slot(4, 2191), &sweep);
+    refused(&published().retiring(4, 2190, 9), &sweep, "a token is swept that the ledger names");
+    refused(&it().with(|it| it.ledger.serial = 3), &sweep, "a token is swept that the ledger may still come to name");
+    let published_perhaps = "a token is swept whose string may still be published";
+    refused(&it().filled_slot(4, 2190), &sweep, published_perhaps);
+    refused(&it().committed_slot(4, 2190), &sweep, published_perhaps);
+    let both = it().condemned_slot(4, 2190, Superseded).slot_changed(4, |slot| slot.committed = true);
+    refused(&both, &sweep, published_perhaps);
+    let blank = || object().listed(4, 2190);
+    refused(&blank().with(|it| it.ledger.serial = 0), &sweep, "a token is swept that the ledger may still come to name");
+    let negative = Effect::Revoke { token: TokenId(2190), serial: Serial(0), because: RevokedBecause::Stray };
+    refused(&blank(), &negative, "a token is revoked with an empty ledger");
+    destruction(&it, &sweep);
+}
+
+#[test]
+fn a_deletion_is_recorded_before_it_revokes() {
+    let revoke = Effect::Revoke { token: TokenId(2190), serial: Serial(4), because: RevokedBecause::Deletion };
+    let it = || deleted(published().listed(4, 2190).with(|it| it.ledger = it.ledger.cleared()));
+    let early = "a token is revoked before the deletion is recorded";
+    allowed(&it(), &revoke);
+    allowed(&it().with(|it| it.ledger = Ledger::default()), &revoke);
+    refused(&it().with(|it| it.deleted_at = None), &revoke, early);
+    refused(&deleted(published().listed(4, 2190)), &revoke, early);
+    refused(&it().attempt(6, Cause::First, 0), &revoke, early);
+    destruction(&it, &revoke);
+}
+
+#[test]
+fn a_slot_is_closed_only_when_its_token_is_gone() {
+    let close = |serial| Effect::CloseSlot(Serial(serial));
+    allowed(&published().empty_slot(4), &close(4));
+    allowed(&published().filled_slot(4, 2190).listed(4, 2190).inactive(2190), &close(4));
+    allowed(&deleted(published()), &close(5));
+    refused(&published(), &close(4), "a slot is closed that is not there");
+    refused(&published().retained_record(4, 2190), &close(4), "a slot is closed that is not there");
+    refused(&published().empty_slot(6), &close(6), "a slot is closed that the ledger may still come to name");
+    refused(&published(), &close(5), "the slot of a token in use is closed");
+    refused(&published().attempt(6, Cause::First, 0).empty_slot(6), &close(6), "the slot of a token in use is closed");
+    let lives = "a slot is closed whose token still lives";
+    refused(&published().filled_slot(4, 2190).listed(4, 2190), &close(4), lives);
+    refused(&published().filled_slot(4, 2190), &close(4), lives);
+    refused(&published().filled_slot(4, 2190).listless(), &close(4), lives);
+}
+
+#[test]
+fn an_object_is_let_go_only_under_deletion() {
+    let living = "an object that is not deleted is let go";
+    for effect in [
+        Effect::LeaveRecord { serial: Serial(5), token: TokenId(2202) },
+        Effect::ReleaseTarget,
+        Effect::DeleteTarget,
+        Effect::RemoveFinalizer(LetGo::Clean),
+    ] {
+        refused(&published(), &effect, living);
+        allowed(&deleted(published()), &effect);
+    }
+    allowed(&object(), &Effect::AddFinalizer);
+    refused(&deleted(object()), &Effect::AddFinalizer, "a finalizer is added to an object under deletion");
+}
