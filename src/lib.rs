@@ -3,5 +3,6 @@
 
 pub mod api;
 pub mod backend;
+pub mod clock;
 pub mod cluster;
 pub mod token;
