@@ -5,4 +5,5 @@ pub mod api;
 pub mod backend;
 pub mod clock;
 pub mod cluster;
+pub mod telemetry;
 pub mod token;
