@@ -5,5 +5,8 @@ pub mod api;
 pub mod backend;
 pub mod clock;
 pub mod cluster;
+pub mod health;
+pub mod metrics;
+pub mod server;
 pub mod telemetry;
 pub mod token;
