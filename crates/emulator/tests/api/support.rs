@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Far more than anything here takes; a test that reaches it has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -206,30 +207,7 @@ pub async fn get_https(
     path: &str,
     token: &str,
 ) -> Result<Reply, String> {
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_slice(dbt.ca_pem().as_bytes())
-        .map_err(|error| error.to_string())?;
-    roots.add(ca).map_err(|error| error.to_string())?;
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    let port = dbt
-        .https_url()
-        .rsplit(':')
-        .next()
-        .expect("a URL with a port")
-        .to_owned();
-    let stream = TcpStream::connect(format!("127.0.0.1:{port}"))
-        .await
-        .map_err(|error| error.to_string())?;
-    let server = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(server, stream)
-        .await
-        .map_err(|error| error.to_string())?;
+    let (stream, port) = connect(dbt, name, &[]).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     tokio::spawn(connection);
@@ -238,11 +216,27 @@ pub async fn get_https(
         .header("authorization", format!("Bearer {token}"))
         .body(Full::<Bytes>::default())
         .map_err(|error| error.to_string())?;
-    let response = sender
-        .send_request(request)
-        .await
+    read(sender.send_request(request).await).await
+}
+
+/// The same over HTTP/2, where the host is in the URI.
+pub async fn get_http2(dbt: &Emulator, path: &str, token: &str) -> Result<Reply, String> {
+    let (stream, port) = connect(dbt, "localhost", &[b"h2"]).await?;
+    let io = TokioIo::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let request = Request::get(format!("https://localhost:{port}{path}"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(Full::<Bytes>::default())
         .map_err(|error| error.to_string())?;
-    let (parts, body) = response.into_parts();
+    read(sender.send_request(request).await).await
+}
+
+async fn read(
+    response: hyper::Result<http::Response<hyper::body::Incoming>>,
+) -> Result<Reply, String> {
+    let (parts, body) = response.map_err(|error| error.to_string())?.into_parts();
     let body = body
         .collect()
         .await
@@ -254,4 +248,38 @@ pub async fn get_https(
         headers: parts.headers,
         body,
     })
+}
+
+async fn connect(
+    dbt: &Emulator,
+    name: &str,
+    protocols: &[&[u8]],
+) -> Result<(TlsStream<TcpStream>, String), String> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(dbt.ca_pem().as_bytes())
+        .map_err(|error| error.to_string())?;
+    roots.add(ca).map_err(|error| error.to_string())?;
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let port = dbt
+        .https_url()
+        .rsplit(':')
+        .next()
+        .expect("a URL with a port")
+        .to_owned();
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}"))
+        .await
+        .map_err(|error| error.to_string())?;
+    let server = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector
+        .connect(server, stream)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok((stream, port))
 }
