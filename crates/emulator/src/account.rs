@@ -40,11 +40,7 @@ pub struct Grant {
 impl Grant {
     /// `permission_set` on every project.
     pub fn new(permission_set: &str) -> Self {
-        Self {
-            permission_set: permission_set.to_owned(),
-            project_id: None,
-            writable_environment_categories: Vec::new(),
-        }
+        Self { permission_set: permission_set.to_owned(), project_id: None, writable_environment_categories: Vec::new() }
     }
 
     /// The same grant limited to one project.
@@ -57,10 +53,7 @@ impl Grant {
     /// The same grant with write categories.
     #[must_use]
     pub fn writing(mut self, categories: &[&str]) -> Self {
-        self.writable_environment_categories = categories
-            .iter()
-            .map(|category| (*category).to_owned())
-            .collect();
+        self.writable_environment_categories = categories.iter().map(|category| (*category).to_owned()).collect();
         self
     }
 }
@@ -100,11 +93,7 @@ pub(crate) struct Token {
 impl Token {
     /// The grants, with the deprecated flags counted as the sets they stood for `[ASSUMED]`.
     pub(crate) fn effective_grants(&self) -> Vec<Grant> {
-        let mut grants: Vec<Grant> = self
-            .permissions
-            .iter()
-            .map(|row| row.grant.clone())
-            .collect();
+        let mut grants: Vec<Grant> = self.permissions.iter().map(|row| row.grant.clone()).collect();
         if self.metadata_only {
             grants.push(Grant::new("metadata_only"));
         }
@@ -262,25 +251,12 @@ impl Account {
 
     /// Whether the project exists and is not deleted.
     pub(crate) fn has_project(&self, project_id: i64) -> bool {
-        self.projects
-            .get(&project_id)
-            .is_some_and(|project| project.active)
+        self.projects.get(&project_id).is_some_and(|project| project.active)
     }
 
     /// Adds a line to the audit log.
-    pub(crate) fn record(
-        &mut self,
-        event_type: &'static str,
-        token_id: TokenId,
-        actor: Option<TokenId>,
-    ) {
+    pub(crate) fn record(&mut self, event_type: &'static str, token_id: TokenId, actor: Option<TokenId>) {
         let id = self.take_id();
-        self.events.push(AuditEvent {
-            id,
-            time: Timestamp::now(),
-            event_type,
-            token_id,
-            actor,
-        });
+        self.events.push(AuditEvent { id, time: Timestamp::now(), event_type, token_id, actor });
     }
 }

@@ -21,11 +21,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(status: u16, value: Value) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            content: Content::Json(value),
-        }
+        Self { status, headers: Vec::new(), content: Content::Json(value) }
     }
 
     /// 200 with an object in the envelope.
@@ -35,11 +31,7 @@ impl Answer {
 
     /// 204 without a body.
     pub(crate) fn no_content() -> Self {
-        Self {
-            status: 204,
-            headers: Vec::new(),
-            content: Content::Empty,
-        }
+        Self { status: 204, headers: Vec::new(), content: Content::Empty }
     }
 
     /// An error in the envelope, with `developer_message` null as observed on 401.
@@ -54,20 +46,12 @@ impl Answer {
 
     /// The 401 of a locked account. `[ASSUMED]` wording around the word "unpaid".
     pub(crate) fn unpaid() -> Self {
-        Self::error(
-            401,
-            "This account is unpaid. Please contact support to unlock it.",
-            Value::Null,
-        )
+        Self::error(401, "This account is unpaid. Please contact support to unlock it.", Value::Null)
     }
 
     /// The 404 of what does not exist and of what is not permitted alike.
     pub(crate) fn not_found() -> Self {
-        Self::error(
-            404,
-            "The requested resource was not found. Please check that you have the proper permissions.",
-            Value::Null,
-        )
+        Self::error(404, "The requested resource was not found. Please check that you have the proper permissions.", Value::Null)
     }
 
     /// The 400 of a failed validation, with the details of one field.
@@ -79,11 +63,7 @@ impl Answer {
 
     /// The 400 of a failed validation.
     pub(crate) fn refused(data: Value) -> Self {
-        Self::error(
-            400,
-            "The request was invalid. Please double check the provided data and try again.",
-            data,
-        )
+        Self::error(400, "The request was invalid. Please double check the provided data and try again.", data)
     }
 
     /// The 403 of an address restriction.
@@ -99,11 +79,7 @@ impl Answer {
 
     /// 429, with `Retry-After` only where asked for: it is undocumented for the Admin API.
     pub(crate) fn too_many(retry_after_seconds: Option<u64>) -> Self {
-        let mut answer = Self::error(
-            429,
-            "Too many requests. Please try again later.",
-            Value::Null,
-        );
+        let mut answer = Self::error(429, "Too many requests. Please try again later.", Value::Null);
         if let Some(seconds) = retry_after_seconds {
             answer.headers.push(("retry-after", seconds.to_string()));
         }
@@ -115,11 +91,7 @@ impl Answer {
         let page = format!(
             "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{status}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
         );
-        Self {
-            status,
-            headers: Vec::new(),
-            content: Content::Html(page),
-        }
+        Self { status, headers: Vec::new(), content: Content::Html(page) }
     }
 }
 

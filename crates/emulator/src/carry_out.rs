@@ -51,10 +51,7 @@ impl Reply {
         };
         let body = match self.delivery {
             Delivery::Whole => EmulatorBody::whole(bytes),
-            Delivery::Slow {
-                chunk_bytes,
-                pause_ms,
-            } => EmulatorBody::slow(bytes, chunk_bytes, Duration::from_millis(pause_ms)),
+            Delivery::Slow { chunk_bytes, pause_ms } => EmulatorBody::slow(bytes, chunk_bytes, Duration::from_millis(pause_ms)),
             Delivery::Huge { bytes } => EmulatorBody::huge(bytes),
         };
         (body, kind)
@@ -63,10 +60,7 @@ impl Reply {
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            delivery: Delivery::Whole,
-        }
+        Self { answer, delivery: Delivery::Whole }
     }
 }
 
@@ -89,10 +83,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, call: &Call) -> Result<Reply, Dr
         Decision::Fault(applied) => carry_out(shared, call, applied).await,
     };
     let status = result.as_ref().ok().map(|reply| reply.answer.status);
-    shared
-        .lock()
-        .log
-        .amend(sequence, |entry| entry.status = status);
+    shared.lock().log.amend(sequence, |entry| entry.status = status);
     shared.notify();
     result
 }
@@ -101,17 +92,11 @@ fn decide(shared: &Shared, call: &Call) -> (u64, u64, Decision) {
     let mut core = shared.lock();
     let caller = core.peek(call);
     let path = crate::secret::redact(&call.path_with_query());
-    let path = core
-        .account
-        .issued
-        .iter()
-        .fold(path, |path, string| path.replace(string, "[redacted]"));
+    let path = core.account.issued.iter().fold(path, |path, string| path.replace(string, "[redacted]"));
     let sequence = core.log.begin(&call.method, path, call.template());
     let decision = match core.throttle(call) {
         Some(answer) => Decision::Refuse(answer),
-        None => core
-            .choose_fault(call, caller)
-            .map_or(Decision::Plain, Decision::Fault),
+        None => core.choose_fault(call, caller).map_or(Decision::Plain, Decision::Fault),
     };
     let fault = match &decision {
         Decision::Fault(applied) => Some(applied.fault.name().to_owned()),
@@ -124,11 +109,7 @@ fn decide(shared: &Shared, call: &Call) -> (u64, u64, Decision) {
     (sequence, core.modes.latency_ms, decision)
 }
 
-async fn carry_out(
-    shared: &Arc<Shared>,
-    call: &Call,
-    mut applied: Applied,
-) -> Result<Reply, Dropped> {
+async fn carry_out(shared: &Arc<Shared>, call: &Call, mut applied: Applied) -> Result<Reply, Dropped> {
     let serve = || shared.lock().serve(call);
     let mut delivery = Delivery::Whole;
     let answer = match applied.fault.clone() {
@@ -154,23 +135,14 @@ async fn carry_out(
             return late(shared, call, applied, after_ms, lost).await;
         }
         Fault::StaleList => shared.lock().serve_stale(call, applied.handle),
-        Fault::SlowBody {
-            chunk_bytes,
-            pause_ms,
-        } => {
-            delivery = Delivery::Slow {
-                chunk_bytes,
-                pause_ms,
-            };
+        Fault::SlowBody { chunk_bytes, pause_ms } => {
+            delivery = Delivery::Slow { chunk_bytes, pause_ms };
             serve()
         }
         Fault::HugeBody { bytes } => {
             delivery = Delivery::Huge { bytes };
             // A body needs a status that has one.
-            Answer {
-                status: 200,
-                ..serve()
-            }
+            Answer { status: 200, ..serve() }
         }
         fault => {
             // Bound first: a lock taken in the scrutinee of a match lasts to the end of the match.
@@ -188,9 +160,7 @@ async fn carry_out(
 fn instead(fault: &Fault, account_id: i64) -> Option<Answer> {
     Some(match fault {
         Fault::ErrorBefore { status } => failure(*status),
-        Fault::TooManyRequests {
-            retry_after_seconds,
-        } => Answer::too_many(*retry_after_seconds),
+        Fault::TooManyRequests { retry_after_seconds } => Answer::too_many(*retry_after_seconds),
         Fault::Html { status } => Answer::html(*status),
         Fault::Unauthorized => Answer::invalid_token(),
         Fault::AddressDenied => Answer::access_denied(account_id),
@@ -209,10 +179,7 @@ fn distort(fault: &Fault, answer: Answer) -> Answer {
     match fault {
         Fault::EmptyList => changed_list(answer, Vec::clear),
         Fault::DuplicateIds => changed_list(answer, |items| {
-            *items = items
-                .iter()
-                .flat_map(|item| [item.clone(), item.clone()])
-                .collect();
+            *items = items.iter().flat_map(|item| [item.clone(), item.clone()]).collect();
         }),
         Fault::Truncated => with_bytes(answer, |bytes| bytes.truncate(bytes.len() / 2)),
         Fault::InvalidUtf8 => with_bytes(answer, |bytes| {
@@ -227,11 +194,7 @@ fn distort(fault: &Fault, answer: Answer) -> Answer {
 
 /// A server error in the envelope; its body is `[ASSUMED]`.
 fn failure(status: u16) -> Answer {
-    Answer::error(
-        status,
-        "There was an error processing your request.",
-        Value::Null,
-    )
+    Answer::error(status, "There was an error processing your request.", Value::Null)
 }
 
 /// Changes the items of a list answer and its counts; other answers stay as they are.
@@ -242,8 +205,7 @@ fn changed_list(mut answer: Answer, change: impl FnOnce(&mut Vec<Value>)) -> Ans
         change(items);
         let count = items.len();
         if value["extra"].is_object() {
-            value["extra"]["pagination"] =
-                serde_json::json!({ "count": count, "total_count": count });
+            value["extra"]["pagination"] = serde_json::json!({ "count": count, "total_count": count });
         }
     }
     answer
@@ -294,25 +256,13 @@ async fn released(applied: &mut Applied, ms: Option<u64>) {
     }
 }
 
-async fn late(
-    shared: &Arc<Shared>,
-    call: &Call,
-    applied: Applied,
-    after_ms: Option<u64>,
-    lost: Lost,
-) -> Result<Reply, Dropped> {
+async fn late(shared: &Arc<Shared>, call: &Call, applied: Applied, after_ms: Option<u64>, lost: Lost) -> Result<Reply, Dropped> {
     let caller = match shared.lock().admit(call) {
         Ok(caller) => caller,
         Err(answer) => return Ok(answer.into()),
     };
     shared.lock().faults.count_waiting(applied.handle, true);
-    tokio::spawn(land(
-        Arc::downgrade(shared),
-        call.clone(),
-        caller,
-        applied,
-        after_ms,
-    ));
+    tokio::spawn(land(Arc::downgrade(shared), call.clone(), caller, applied, after_ms));
     shared.notify();
     match lost {
         Lost::Drop => Err(Dropped),
@@ -322,13 +272,7 @@ async fn late(
 }
 
 /// The effect that comes late. It holds the emulator weakly: after its end nothing lands.
-async fn land(
-    shared: Weak<Shared>,
-    call: Call,
-    caller: Caller,
-    mut applied: Applied,
-    after_ms: Option<u64>,
-) {
+async fn land(shared: Weak<Shared>, call: Call, caller: Caller, mut applied: Applied, after_ms: Option<u64>) {
     released(&mut applied, after_ms).await;
     let Some(shared) = shared.upgrade() else {
         return;

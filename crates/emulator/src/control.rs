@@ -24,9 +24,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
         ("GET", ["control", "counters"]) => Ok(as_json(&shared.lock().log.counters())),
         ("GET", ["control", "tokens"]) => Ok(as_json(&view::tokens(&shared.lock()))),
         ("POST", ["control", "tokens"]) => add_token(shared, call),
-        ("DELETE", ["control", "tokens", id]) => {
-            number(id).and_then(|id| delete_token(shared, TokenId(id)))
-        }
+        ("DELETE", ["control", "tokens", id]) => number(id).and_then(|id| delete_token(shared, TokenId(id))),
         ("GET", ["control", "modes"]) => Ok(as_json(&shared.lock().modes)),
         ("PATCH", ["control", "modes"]) => patch_modes(shared, call),
         ("PATCH", ["control", "account"]) => patch_account(shared, call),
@@ -36,9 +34,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
             shared.lock().faults.clear();
             Ok(json!({ "cleared": true }))
         }
-        ("DELETE", ["control", "faults", id]) => {
-            handle(id).and_then(|handle| known(shared.lock().faults.remove(handle)))
-        }
+        ("DELETE", ["control", "faults", id]) => handle(id).and_then(|handle| known(shared.lock().faults.remove(handle))),
         ("POST", ["control", "faults", id, "release"]) => {
             handle(id).and_then(|handle| known(shared.lock().faults.release(handle)))
         }
@@ -64,29 +60,19 @@ fn pem(shared: &Shared) -> Answer {
 }
 
 fn number(text: &str) -> Result<i64, (u16, String)> {
-    text.parse()
-        .map_err(|_| (400, format!("\"{text}\" is not an id")))
+    text.parse().map_err(|_| (400, format!("\"{text}\" is not an id")))
 }
 
 fn handle(text: &str) -> Result<FaultHandle, (u16, String)> {
-    text.parse()
-        .map(FaultHandle)
-        .map_err(|_| (400, format!("\"{text}\" is not a fault")))
+    text.parse().map(FaultHandle).map_err(|_| (400, format!("\"{text}\" is not a fault")))
 }
 
 fn known(found: bool) -> Outcome {
-    if found {
-        Ok(json!({ "done": true }))
-    } else {
-        Err((404, "no such thing".to_owned()))
-    }
+    if found { Ok(json!({ "done": true })) } else { Err((404, "no such thing".to_owned())) }
 }
 
 fn log(shared: &Shared, call: &Call) -> Outcome {
-    let since = call
-        .number("since")
-        .map_err(|message| (400, message))?
-        .unwrap_or(0);
+    let since = call.number("since").map_err(|message| (400, message))?.unwrap_or(0);
     let core = shared.lock();
     Ok(as_json(&core.log.since(u64::try_from(since).unwrap_or(0))))
 }
@@ -119,9 +105,7 @@ fn patch_modes(shared: &Shared, call: &Call) -> Outcome {
     let changes = body(call)?;
     let mut core = shared.lock();
     let mut merged = as_json(&core.modes);
-    let fields = changes
-        .as_object()
-        .ok_or((400, "expected an object".to_owned()))?;
+    let fields = changes.as_object().ok_or((400, "expected an object".to_owned()))?;
     for (name, value) in fields {
         merged[name] = value.clone();
     }
@@ -150,9 +134,6 @@ fn add_faults(shared: &Shared, call: &Call) -> Outcome {
     };
     let mut core = shared.lock();
     let core = &mut *core;
-    let handles: Vec<FaultHandle> = rules
-        .into_iter()
-        .map(|rule| core.faults.add(rule, &core.account))
-        .collect();
+    let handles: Vec<FaultHandle> = rules.into_iter().map(|rule| core.faults.add(rule, &core.account)).collect();
     Ok(json!({ "handles": handles }))
 }

@@ -69,25 +69,12 @@ impl Core {
 
     /// Lets the caller in or says why not.
     pub(crate) fn admit(&mut self, call: &Call) -> Result<Caller, Answer> {
-        routes::admit(
-            &mut Context {
-                account: &mut self.account,
-                modes: &self.modes,
-            },
-            call,
-        )
+        routes::admit(&mut Context { account: &mut self.account, modes: &self.modes }, call)
     }
 
     /// Serves a caller who was let in.
     pub(crate) fn perform(&mut self, call: &Call, caller: &Caller) -> Answer {
-        let answer = routes::perform(
-            &mut Context {
-                account: &mut self.account,
-                modes: &self.modes,
-            },
-            call,
-            caller,
-        );
+        let answer = routes::perform(&mut Context { account: &mut self.account, modes: &self.modes }, call, caller);
         self.write_issued();
         answer
     }
@@ -106,19 +93,8 @@ impl Core {
             Ok(caller) => caller,
             Err(answer) => return answer,
         };
-        match self
-            .faults
-            .snapshot(handle)
-            .filter(|_| call.method == "GET")
-        {
-            Some(mut past) => routes::perform(
-                &mut Context {
-                    account: &mut past,
-                    modes: &self.modes,
-                },
-                call,
-                &caller,
-            ),
+        match self.faults.snapshot(handle).filter(|_| call.method == "GET") {
+            Some(mut past) => routes::perform(&mut Context { account: &mut past, modes: &self.modes }, call, &caller),
             None => self.perform(call, &caller),
         }
     }
@@ -146,11 +122,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(core: Core, ca_pem: String) -> Self {
-        Self {
-            core: Mutex::new(core),
-            ca_pem,
-            changed: watch::Sender::new(0),
-        }
+        Self { core: Mutex::new(core), ca_pem, changed: watch::Sender::new(0) }
     }
 
     /// The core, locked. A panic elsewhere while it was locked does not matter to an emulator.
@@ -160,8 +132,7 @@ impl Shared {
 
     /// Wakes those who wait for a change.
     pub(crate) fn notify(&self) {
-        self.changed
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Waits for changes.
@@ -187,9 +158,7 @@ impl Limiter {
             }
             *self = Self::default();
         }
-        let start = self
-            .window_start
-            .filter(|start| now.saturating_duration_since(*start) < WINDOW);
+        let start = self.window_start.filter(|start| now.saturating_duration_since(*start) < WINDOW);
         if start.is_none() {
             self.window_start = Some(now);
             self.calls = 0;
@@ -212,11 +181,7 @@ mod tests {
 
     #[test]
     fn a_passed_limit_closes_for_the_cooldown() {
-        let limit = RateLimit {
-            per_minute: 2,
-            cooldown_ms: 300_000,
-            retry_after: false,
-        };
+        let limit = RateLimit { per_minute: 2, cooldown_ms: 300_000, retry_after: false };
         let start = Instant::now();
         let mut limiter = Limiter::default();
         let mut after = |seconds| limiter.take(limit, start + Duration::from_secs(seconds));

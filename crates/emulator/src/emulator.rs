@@ -59,10 +59,7 @@ impl Default for Options {
 
 impl From<Seed> for Options {
     fn from(seed: Seed) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 }
 
@@ -83,11 +80,7 @@ impl fmt::Display for StartError {
             Self::Bind(address, _) => write!(formatter, "cannot listen on {address}"),
             Self::Certificate(_) => formatter.write_str("cannot make the test certificates"),
             Self::IssuedTokensFile(path, _) => {
-                write!(
-                    formatter,
-                    "cannot open {} for issued tokens",
-                    path.display()
-                )
+                write!(formatter, "cannot open {} for issued tokens", path.display())
             }
         }
     }
@@ -116,11 +109,7 @@ pub struct IssuedToken {
 /// The string stays out of it.
 impl fmt::Debug for IssuedToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("IssuedToken")
-            .field("id", &self.id)
-            .field("uid", &self.uid)
-            .finish_non_exhaustive()
+        formatter.debug_struct("IssuedToken").field("id", &self.id).field("uid", &self.uid).finish_non_exhaustive()
     }
 }
 
@@ -173,14 +162,7 @@ impl Emulator {
             tasks.push(tokio::spawn(server::run(listener, None, service)).abort_handle());
             control = Some(address);
         }
-        Ok(Self {
-            shared,
-            http,
-            https,
-            control,
-            admin_token,
-            tasks,
-        })
+        Ok(Self { shared, http, https, control, admin_token, tasks })
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -238,15 +220,8 @@ impl Emulator {
         let mut core = self.shared.lock();
         let string = add_seed_token(&mut core.account, token);
         core.write_issued();
-        let added = core
-            .account
-            .token_of(&string)
-            .expect("the token was added under this lock");
-        IssuedToken {
-            id: added.id,
-            uid: added.uid.clone(),
-            string,
-        }
+        let added = core.account.token_of(&string).expect("the token was added under this lock");
+        IssuedToken { id: added.id, uid: added.uid.clone(), string }
     }
 
     /// Deletes a token as an outsider would; whether there was one to delete.
@@ -260,9 +235,7 @@ impl Emulator {
     pub fn rename_token(&self, id: TokenId, name: &str) -> bool {
         let mut core = self.shared.lock();
         let token = core.account.tokens.get_mut(&id);
-        token
-            .map(|token| name.clone_into(&mut token.name))
-            .is_some()
+        token.map(|token| name.clone_into(&mut token.name)).is_some()
     }
 
     /// The token that a string opens now, if any; it leaves no trace.
@@ -331,20 +304,12 @@ impl Emulator {
 
 async fn listen(address: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
     let wanted = SocketAddr::new(address, port);
-    let listener = server::bind(wanted)
-        .await
-        .map_err(|error| StartError::Bind(wanted, error))?;
-    let bound = listener
-        .local_addr()
-        .map_err(|error| StartError::Bind(wanted, error))?;
+    let listener = server::bind(wanted).await.map_err(|error| StartError::Bind(wanted, error))?;
+    let bound = listener.local_addr().map_err(|error| StartError::Bind(wanted, error))?;
     Ok((listener, bound))
 }
 
 fn open_private(path: PathBuf) -> Result<File, StartError> {
-    let opened = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path);
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     opened.map_err(|error| StartError::IssuedTokensFile(path, error))
 }

@@ -177,10 +177,7 @@ pub struct Rule {
 impl Rule {
     /// `fault` on every call; narrow it with the methods below.
     pub fn new(fault: Fault) -> Self {
-        Self {
-            matching: Match::default(),
-            fault,
-        }
+        Self { matching: Match::default(), fault }
     }
 
     /// Only calls of `method` on `path` (see [`Match::path`]).

@@ -80,9 +80,7 @@ impl FaultPlan {
     /// Lets everything go that the rule holds back, and ends it.
     pub(crate) fn release(&self, handle: FaultHandle) -> bool {
         let entry = self.entries.iter().find(|entry| entry.handle == handle);
-        entry
-            .map(|entry| entry.release.send_replace(true))
-            .is_some()
+        entry.map(|entry| entry.release.send_replace(true)).is_some()
     }
 
     /// Releases a rule and removes it.
@@ -123,41 +121,22 @@ impl FaultPlan {
     /// Counts a call in or out of those held back.
     pub(crate) fn count_waiting(&mut self, handle: FaultHandle, entering: bool) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.handle == handle) {
-            entry.waiting = if entering {
-                entry.waiting + 1
-            } else {
-                entry.waiting.saturating_sub(1)
-            };
+            entry.waiting = if entering { entry.waiting + 1 } else { entry.waiting.saturating_sub(1) };
         }
     }
 
     /// The first rule that is for this call, if any. Rules behind it do not see the call.
-    pub(crate) fn choose(
-        &mut self,
-        method: &str,
-        path: &str,
-        caller: Option<TokenId>,
-    ) -> Option<Applied> {
-        self.entries
-            .iter_mut()
-            .find_map(|entry| entry.applies(method, path, caller).then(|| entry.apply()))
+    pub(crate) fn choose(&mut self, method: &str, path: &str, caller: Option<TokenId>) -> Option<Applied> {
+        self.entries.iter_mut().find_map(|entry| entry.applies(method, path, caller).then(|| entry.apply()))
     }
 }
 
 impl Entry {
     fn applies(&mut self, method: &str, path: &str, caller: Option<TokenId>) -> bool {
         let matching = &self.rule.matching;
-        let fits = matching
-            .method
-            .as_deref()
-            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
-            && matching
-                .path
-                .as_deref()
-                .is_none_or(|pattern| path_matches(pattern, path))
-            && matching
-                .token_id
-                .is_none_or(|wanted| caller == Some(wanted));
+        let fits = matching.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && matching.path.as_deref().is_none_or(|pattern| path_matches(pattern, path))
+            && matching.token_id.is_none_or(|wanted| caller == Some(wanted));
         if !fits || *self.release.borrow() {
             return false;
         }
@@ -171,11 +150,7 @@ impl Entry {
 
     fn apply(&mut self) -> Applied {
         self.applied += 1;
-        Applied {
-            handle: self.handle,
-            fault: self.rule.fault.clone(),
-            release: self.release.subscribe(),
-        }
+        Applied { handle: self.handle, fault: self.rule.fault.clone(), release: self.release.subscribe() }
     }
 
     /// The next number from 0 to 1 (splitmix64: small, and the same everywhere for the same seed).
@@ -204,11 +179,7 @@ fn segments_match(pattern: &[&str], path: &[&str]) -> bool {
         (["**", rest @ ..], _) => (0..=path.len()).any(|skip| segments_match(rest, &path[skip..])),
         ([wanted, pattern @ ..], [segment, path @ ..]) => {
             let is_wild = *wanted == "*" || (wanted.starts_with('{') && wanted.ends_with('}'));
-            let fits = if is_wild {
-                !segment.is_empty()
-            } else {
-                wanted == segment
-            };
+            let fits = if is_wild { !segment.is_empty() } else { wanted == segment };
             fits && segments_match(pattern, path)
         }
         _ => false,
@@ -234,9 +205,6 @@ mod tests {
         ] {
             assert_eq!(path_matches(pattern, path), expected, "{pattern}");
         }
-        assert!(path_matches(
-            "service-tokens/",
-            "/api/v3/accounts/1/service-tokens/"
-        ));
+        assert!(path_matches("service-tokens/", "/api/v3/accounts/1/service-tokens/"));
     }
 }

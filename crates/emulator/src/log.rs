@@ -75,9 +75,7 @@ impl Log {
 
     /// The entries after `sequence`.
     pub(crate) fn since(&self, sequence: u64) -> &[LogEntry] {
-        let index = usize::try_from(sequence)
-            .unwrap_or(usize::MAX)
-            .min(self.entries.len());
+        let index = usize::try_from(sequence).unwrap_or(usize::MAX).min(self.entries.len());
         &self.entries[index..]
     }
 
@@ -89,11 +87,7 @@ impl Log {
         }
         calls
             .into_iter()
-            .map(|((method, template), calls)| Counter {
-                method: method.to_owned(),
-                template: template.to_owned(),
-                calls,
-            })
+            .map(|((method, template), calls)| Counter { method: method.to_owned(), template: template.to_owned(), calls })
             .collect()
     }
 }

@@ -62,28 +62,18 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReadSeed(path, error) => write!(
-                formatter,
-                "cannot read the seed {}: {error}",
-                path.display()
-            ),
+            Self::ReadSeed(path, error) => write!(formatter, "cannot read the seed {}: {error}", path.display()),
             Self::ParseSeed(path, error) => {
                 write!(formatter, "the seed {} is wrong: {error}", path.display())
             }
             Self::ReadAdminToken(path, error) => {
-                write!(
-                    formatter,
-                    "cannot read the admin token from {}: {error}",
-                    path.display()
-                )
+                write!(formatter, "cannot read the admin token from {}: {error}", path.display())
             }
             Self::Write(path, error) => {
                 write!(formatter, "cannot write {}: {error}", path.display())
             }
             Self::Start(error) => {
-                let cause = std::error::Error::source(error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
                 write!(formatter, "{error}: {cause}")
             }
             Self::Runtime(error) => write!(formatter, "cannot start the runtime: {error}"),
@@ -92,12 +82,8 @@ impl fmt::Display for Failure {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let result = runtime
-        .map_err(Failure::Runtime)
-        .and_then(|runtime| runtime.block_on(run(Arguments::parse())));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(Failure::Runtime).and_then(|runtime| runtime.block_on(run(Arguments::parse())));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -113,12 +99,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         None => Seed::demo(),
         Some(path) => read_seed(path)?,
     };
-    let stored = arguments
-        .admin_token_file
-        .as_deref()
-        .map(read_token)
-        .transpose()?
-        .flatten();
+    let stored = arguments.admin_token_file.as_deref().map(read_token).transpose()?.flatten();
     let options = Options {
         seed,
         address: arguments.address,
@@ -157,8 +138,7 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 fn read_seed(path: &Path) -> Result<Seed, Failure> {
-    let text =
-        fs::read_to_string(path).map_err(|error| Failure::ReadSeed(path.to_owned(), error))?;
+    let text = fs::read_to_string(path).map_err(|error| Failure::ReadSeed(path.to_owned(), error))?;
     Seed::from_yaml(&text).map_err(|error| Failure::ParseSeed(path.to_owned(), error))
 }
 

@@ -41,8 +41,7 @@ pub(crate) const PERMISSION_SETS: [&str; 31] = [
 ];
 
 /// Environment categories that a grant may name.
-pub(crate) const WRITE_CATEGORIES: [&str; 5] =
-    ["all", "development", "staging", "production", "other"];
+pub(crate) const WRITE_CATEGORIES: [&str; 5] = ["all", "development", "staging", "production", "other"];
 
 /// A part of the service that permissions open or close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,31 +84,19 @@ impl Scope {
 /// Where `grants` open `area`.
 pub(crate) fn scope(grants: &[Grant], area: Area) -> Scope {
     let mut projects = BTreeSet::new();
-    for grant in grants
-        .iter()
-        .filter(|grant| opens(&grant.permission_set, area))
-    {
+    for grant in grants.iter().filter(|grant| opens(&grant.permission_set, area)) {
         match grant.project_id {
             None => return Scope::Everything,
             Some(project_id) => projects.insert(project_id),
         };
     }
-    if projects.is_empty() {
-        Scope::Nothing
-    } else {
-        Scope::Projects(projects)
-    }
+    if projects.is_empty() { Scope::Nothing } else { Scope::Projects(projects) }
 }
 
 /// Whether a token with `grants` belongs on the GraphQL hosts alone.
 pub(crate) fn is_graphql_only(grants: &[Grant]) -> bool {
     !grants.is_empty()
-        && grants.iter().all(|grant| {
-            matches!(
-                grant.permission_set.as_str(),
-                "metadata_only" | "semantic_layer_only"
-            )
-        })
+        && grants.iter().all(|grant| matches!(grant.permission_set.as_str(), "metadata_only" | "semantic_layer_only"))
 }
 
 /// The read matrix (fact sheet, section 5). Rows that the sheet leaves open are `[ASSUMED]`.
@@ -126,21 +113,12 @@ fn opens(set: &str, area: Area) -> bool {
         // `[ASSUMED]` beyond `account_admin`.
         Area::ProjectsWrite => matches!(set, "account_admin" | "owner" | "project_creator"),
         Area::Notifications => {
-            matches!(
-                set,
-                "account_admin" | "owner" | "account_viewer" | "notification_manager"
-            )
+            matches!(set, "account_admin" | "owner" | "account_viewer" | "notification_manager")
         }
-        Area::Webhooks => matches!(
-            set,
-            "account_admin" | "owner" | "account_viewer" | "webhooks_only"
-        ),
+        Area::Webhooks => matches!(set, "account_admin" | "owner" | "account_viewer" | "webhooks_only"),
         Area::AuditLogs => matches!(set, "account_admin" | "account_viewer" | "security_admin"),
         Area::Tokens => {
-            matches!(
-                set,
-                "account_admin" | "owner" | "account_viewer" | "security_admin"
-            )
+            matches!(set, "account_admin" | "owner" | "account_viewer" | "security_admin")
         }
         Area::TokensWrite => matches!(set, "account_admin" | "owner"),
         // `[ASSUMED]` beyond `account_admin`.
@@ -250,24 +228,15 @@ mod tests {
 
     #[test]
     fn a_project_grant_opens_its_project_alone() {
-        let grants = [
-            Grant::new("job_admin").in_project(7),
-            Grant::new("job_viewer").in_project(8),
-        ];
+        let grants = [Grant::new("job_admin").in_project(7), Grant::new("job_viewer").in_project(8)];
         let open = scope(&grants, Area::Jobs);
         assert!(open.admits(7) && open.admits(8) && !open.admits(9));
     }
 
     #[test]
     fn graphql_only_means_no_other_set() {
-        assert!(is_graphql_only(&[
-            Grant::new("metadata_only"),
-            Grant::new("semantic_layer_only")
-        ]));
-        assert!(!is_graphql_only(&[
-            Grant::new("metadata_only"),
-            Grant::new("job_admin")
-        ]));
+        assert!(is_graphql_only(&[Grant::new("metadata_only"), Grant::new("semantic_layer_only")]));
+        assert!(!is_graphql_only(&[Grant::new("metadata_only"), Grant::new("job_admin")]));
         assert!(!is_graphql_only(&[]));
     }
 

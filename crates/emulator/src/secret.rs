@@ -57,11 +57,7 @@ pub(crate) fn mint(format: StringFormat, uid: Option<&str>) -> Minted {
 
 /// The part of a current string that follows the uid, which the create answer shows as `token`.
 pub(crate) fn tail(string: &str, uid: &str) -> String {
-    string
-        .strip_prefix("dbtc_")
-        .and_then(|rest| rest.strip_prefix(uid))
-        .unwrap_or(string)
-        .to_owned()
+    string.strip_prefix("dbtc_").and_then(|rest| rest.strip_prefix(uid)).unwrap_or(string).to_owned()
 }
 
 /// Replaces everything in `text` that looks like a token string, so that a secret that a client
@@ -69,11 +65,7 @@ pub(crate) fn tail(string: &str, uid: &str) -> String {
 pub(crate) fn redact(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = ["dbtc_", "dbtu_"]
-        .iter()
-        .filter_map(|prefix| rest.find(prefix))
-        .min()
-    {
+    while let Some(start) = ["dbtc_", "dbtu_"].iter().filter_map(|prefix| rest.find(prefix)).min() {
         kept.push_str(&rest[..start]);
         kept.push_str("[redacted]");
         let secret = &rest[start..];
@@ -87,10 +79,7 @@ pub(crate) fn redact(text: &str) -> String {
 /// Unpadded base64url of `bytes` random bytes.
 fn random_text(bytes: usize) -> String {
     let mut raw = vec![0_u8; bytes];
-    default_provider()
-        .secure_random
-        .fill(&mut raw)
-        .expect("the operating system's random source answers");
+    default_provider().secure_random.fill(&mut raw).expect("the operating system's random source answers");
     encode(&raw)
 }
 
@@ -114,12 +103,7 @@ mod tests {
 
     #[test]
     fn encoding_is_unpadded_base64url() {
-        for (raw, text) in [
-            (&b"f"[..], "Zg"),
-            (b"fo", "Zm8"),
-            (b"foo", "Zm9v"),
-            (b"\xff\xfe", "__4"),
-        ] {
+        for (raw, text) in [(&b"f"[..], "Zg"), (b"fo", "Zm8"), (b"foo", "Zm9v"), (b"\xff\xfe", "__4")] {
             assert_eq!(encode(raw), text);
         }
     }
@@ -143,10 +127,7 @@ mod tests {
 
     #[test]
     fn a_secret_in_a_path_is_redacted() {
-        assert_eq!(
-            redact("/a/dbtc_abc-1_2/b?x=dbtu_9"),
-            "/a/[redacted]/b?x=[redacted]"
-        );
+        assert_eq!(redact("/a/dbtc_abc-1_2/b?x=dbtu_9"), "/a/[redacted]/b?x=[redacted]");
         assert_eq!(redact("/plain/"), "/plain/");
     }
 }

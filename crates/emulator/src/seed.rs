@@ -79,10 +79,7 @@ pub struct SeedIds {
 
 impl Default for SeedIds {
     fn default() -> Self {
-        Self {
-            first_token: 70_471_800_000_001,
-            first_other: 900_001,
-        }
+        Self { first_token: 70_471_800_000_001, first_other: 900_001 }
     }
 }
 
@@ -146,22 +143,14 @@ pub struct SeedToken {
 /// The string stays out of it.
 impl std::fmt::Debug for SeedToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("SeedToken")
-            .field("name", &self.name)
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        formatter.debug_struct("SeedToken").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl SeedToken {
     /// A token with these grants, created now, with a generated string.
     pub fn new(name: &str, grants: &[Grant]) -> Self {
-        Self {
-            name: name.to_owned(),
-            grants: grants.to_vec(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), grants: grants.to_vec(), ..Self::default() }
     }
 
     /// The same, created at `time`.
@@ -238,10 +227,7 @@ impl Seed {
                 admin_token = Some(string);
             }
         }
-        (
-            account,
-            admin_token.expect("an admin token was added if there was none"),
-        )
+        (account, admin_token.expect("an admin token was added if there was none"))
     }
 
     fn empty_account(&self, now: Timestamp) -> Account {
@@ -254,39 +240,19 @@ impl Seed {
             created_at: now,
             updated_at: now,
         };
-        let mappings: BTreeMap<_, _> = self
-            .semantic_layer_mappings
-            .iter()
-            .map(|one| (one.id, *one))
-            .collect();
+        let mappings: BTreeMap<_, _> = self.semantic_layer_mappings.iter().map(|one| (one.id, *one)).collect();
         Account {
             id: self.account.id,
             name: self.account.name.clone(),
             plan: self.account.plan.clone(),
             static_subdomain: self.account.static_subdomain.clone(),
             created_at: now,
-            projects: self
-                .projects
-                .iter()
-                .map(|one| (one.id, project(one)))
-                .collect(),
-            environments: self
-                .environments
-                .iter()
-                .map(|one| (one.id, one.clone()))
-                .collect(),
+            projects: self.projects.iter().map(|one| (one.id, project(one))).collect(),
+            environments: self.environments.iter().map(|one| (one.id, one.clone())).collect(),
             jobs: self.jobs.iter().map(|one| (one.id, one.clone())).collect(),
             tokens: BTreeMap::new(),
-            credentials: self
-                .semantic_layer_credentials
-                .iter()
-                .map(|one| (one.id, one.clone()))
-                .collect(),
-            next_id: mappings
-                .keys()
-                .max()
-                .map_or(0, |id| id + 1)
-                .max(self.ids.first_other),
+            credentials: self.semantic_layer_credentials.iter().map(|one| (one.id, one.clone())).collect(),
+            next_id: mappings.keys().max().map_or(0, |id| id + 1).max(self.ids.first_other),
             mappings,
             events: Vec::new(),
             strings: HashMap::new(),

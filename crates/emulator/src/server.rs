@@ -39,10 +39,7 @@ pub(crate) enum Service {
 /// Binds a loopback address; any other is refused, since the emulator has no real authentication.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if !address.ip().is_loopback() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a loopback address",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a loopback address"));
     }
     TcpListener::bind(address).await
 }
@@ -79,15 +76,10 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Servic
 async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, service: Service) {
     let answer = service_fn(move |request| respond(service.clone(), request));
     // An error is a broken connection, ours (a fault) or the peer's: nothing to do about either.
-    let _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), answer)
-        .await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
 }
 
-async fn respond(
-    service: Service,
-    request: Request<Incoming>,
-) -> Result<Response<EmulatorBody>, Dropped> {
+async fn respond(service: Service, request: Request<Incoming>) -> Result<Response<EmulatorBody>, Dropped> {
     let Some(call) = read(request).await else {
         return Ok(response(Answer::refused(serde_json::Value::Null).into()));
     };
@@ -101,22 +93,11 @@ async fn respond(
 async fn read(request: Request<Incoming>) -> Option<Call> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
-    let text = |name| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value: &http::HeaderValue| value.to_str().ok())
-    };
+    let text = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let host = text(HOST).map(str::to_owned);
-    let host = host
-        .or_else(|| parts.uri.authority().map(ToString::to_string))
-        .unwrap_or_default();
+    let host = host.or_else(|| parts.uri.authority().map(ToString::to_string)).unwrap_or_default();
     let authorization = text(AUTHORIZATION).map(str::to_owned);
-    let body = Limited::new(body, MAX_REQUEST_BYTES)
-        .collect()
-        .await
-        .ok()?
-        .to_bytes();
+    let body = Limited::new(body, MAX_REQUEST_BYTES).collect().await.ok()?.to_bytes();
     let raw_query = parts.uri.query().unwrap_or_default().to_owned();
     Some(Call {
         method: parts.method.as_str().to_owned(),
@@ -143,9 +124,7 @@ fn response(reply: Reply) -> Response<EmulatorBody> {
     }
     builder.body(body).unwrap_or_else(|_| {
         // A fault with an impossible status or header is the test author's mistake: make it visible.
-        let mut broken = Response::new(EmulatorBody::whole(
-            b"the fault plan asks for impossible HTTP".to_vec(),
-        ));
+        let mut broken = Response::new(EmulatorBody::whole(b"the fault plan asks for impossible HTTP".to_vec()));
         *broken.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         broken
     })

@@ -12,10 +12,7 @@ pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Resul
 }
 
 /// Writes RFC 3339 or null.
-pub(crate) fn serialize_option<S: Serializer>(
-    time: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_option<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => serializer.collect_str(time),
         None => serializer.serialize_none(),
@@ -23,23 +20,17 @@ pub(crate) fn serialize_option<S: Serializer>(
 }
 
 /// Reads a timestamp with offset, or a date, which stands for its first instant in UTC.
-pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Timestamp>, D::Error> {
+pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else {
         return Ok(None);
     };
-    parse(&text)
-        .map(Some)
-        .ok_or_else(|| D::Error::custom(format!("\"{text}\" is not a time")))
+    parse(&text).map(Some).ok_or_else(|| D::Error::custom(format!("\"{text}\" is not a time")))
 }
 
 fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| {
         let date: Date = text.parse().ok()?;
-        date.to_zoned(TimeZone::UTC)
-            .ok()
-            .map(|start| start.timestamp())
+        date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp())
     })
 }
 
@@ -51,21 +42,11 @@ mod tests {
     fn the_forms_of_a_time_are_read() {
         for (text, expected) in [
             ("2023-07-18", Some("2023-07-18T00:00:00Z")),
-            (
-                "2023-07-18T23:59:59.999999Z",
-                Some("2023-07-18T23:59:59.999999Z"),
-            ),
-            (
-                "2023-07-18 10:00:00.000001+00:00",
-                Some("2023-07-18T10:00:00.000001Z"),
-            ),
+            ("2023-07-18T23:59:59.999999Z", Some("2023-07-18T23:59:59.999999Z")),
+            ("2023-07-18 10:00:00.000001+00:00", Some("2023-07-18T10:00:00.000001Z")),
             ("yesterday", None),
         ] {
-            assert_eq!(
-                parse(text).map(|time| time.to_string()).as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(parse(text).map(|time| time.to_string()).as_deref(), expected, "{text}");
         }
     }
 }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::crypto::ring::{default_provider, sign::any_supported_type};
@@ -28,9 +28,7 @@ pub(crate) struct Tls {
 /// Makes a CA and an acceptor that issues certificates by it.
 pub(crate) fn make() -> Result<Tls, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "dbt Cloud emulator test CA");
+    params.distinguished_name.push(DnType::CommonName, "dbt Cloud emulator test CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     lasting(&mut params);
@@ -39,30 +37,15 @@ pub(crate) fn make() -> Result<Tls, rcgen::Error> {
     let issuer = Issuer::new(params, key);
     // Wildcards directly below `localhost` are refused by rustls and OpenSSL alike, so names such as
     // `metadata.localhost` get certificates of their own, issued when a client first asks for them.
-    let default = issue(
-        &issuer,
-        &[
-            "localhost",
-            "*.localhost",
-            "metadata.localhost",
-            "semantic-layer.localhost",
-        ],
-    )?;
-    let resolver = Resolver {
-        issuer,
-        default,
-        issued: Mutex::default(),
-    };
+    let default = issue(&issuer, &["localhost", "*.localhost", "metadata.localhost", "semantic-layer.localhost"])?;
+    let resolver = Resolver { issuer, default, issued: Mutex::default() };
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the ring provider supports the default protocol versions")
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Tls {
-        ca_pem,
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-    })
+    Ok(Tls { ca_pem, acceptor: TlsAcceptor::from(Arc::new(config)) })
 }
 
 struct Resolver {
@@ -79,10 +62,7 @@ impl std::fmt::Debug for Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let Some(name) = hello
-            .server_name()
-            .filter(|name| name.ends_with(".localhost"))
-        else {
+        let Some(name) = hello.server_name().filter(|name| name.ends_with(".localhost")) else {
             return Some(Arc::clone(&self.default));
         };
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,21 +78,13 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-fn issue(
-    issuer: &Issuer<'static, KeyPair>,
-    names: &[&str],
-) -> Result<Arc<CertifiedKey>, rcgen::Error> {
+fn issue(issuer: &Issuer<'static, KeyPair>, names: &[&str]) -> Result<Arc<CertifiedKey>, rcgen::Error> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names)?;
-    for address in [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ] {
+    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         params.subject_alt_names.push(SanType::IpAddress(address));
     }
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "dbt Cloud emulator");
+    params.distinguished_name.push(DnType::CommonName, "dbt Cloud emulator");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -121,10 +93,7 @@ fn issue(
     let certificate = params.signed_by(&key, issuer)?;
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let signing = any_supported_type(&private).expect("rcgen makes keys that rustls can use");
-    Ok(Arc::new(CertifiedKey::new(
-        vec![certificate.der().clone()],
-        signing,
-    )))
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], signing)))
 }
 
 /// Fixed dates: a test certificate must not expire in the middle of somebody's work.

@@ -64,29 +64,18 @@ impl Account {
             let set = grant.permission_set.as_str();
             if !PERMISSION_SETS.contains(&set) {
                 let reason = format!("\"{set}\" is not a valid choice.");
-                return Err(TokenError::Invalid {
-                    field: "permission_set",
-                    reason,
-                });
+                return Err(TokenError::Invalid { field: "permission_set", reason });
             }
             if !plan_allows(&self.plan, set) {
-                return Err(TokenError::Plan {
-                    permission_set: set.to_owned(),
-                });
+                return Err(TokenError::Plan { permission_set: set.to_owned() });
             }
             for category in &grant.writable_environment_categories {
                 if !WRITE_CATEGORIES.contains(&category.as_str()) {
                     let reason = format!("\"{category}\" is not a valid choice.");
-                    return Err(TokenError::Invalid {
-                        field: "writable_environment_categories",
-                        reason,
-                    });
+                    return Err(TokenError::Invalid { field: "writable_environment_categories", reason });
                 }
             }
-            if grant
-                .project_id
-                .is_some_and(|project_id| !self.has_project(project_id))
-            {
+            if grant.project_id.is_some_and(|project_id| !self.has_project(project_id)) {
                 return Err(TokenError::NoProject);
             }
         }
@@ -94,23 +83,12 @@ impl Account {
     }
 
     /// Creates a token on behalf of a caller. The string is returned here and never again.
-    pub(crate) fn create_token(
-        &mut self,
-        mut new: NewToken,
-        modes: &Modes,
-    ) -> Result<(TokenId, String), TokenError> {
+    pub(crate) fn create_token(&mut self, mut new: NewToken, modes: &Modes) -> Result<(TokenId, String), TokenError> {
         self.check_grants(&new.grants)?;
-        let taken = || {
-            self.tokens
-                .values()
-                .any(|token| token.active && token.name == new.name)
-        };
+        let taken = || self.tokens.values().any(|token| token.active && token.name == new.name);
         if modes.unique_names && taken() {
             let reason = "A service token with this name already exists.".to_owned();
-            return Err(TokenError::Invalid {
-                field: "name",
-                reason,
-            });
+            return Err(TokenError::Invalid { field: "name", reason });
         }
         if modes.create_ignores_grants {
             new.grants.clear();
@@ -123,8 +101,7 @@ impl Account {
         if modes.new_token_delay_ms > 0
             && let Some(token) = self.tokens.get_mut(&id)
         {
-            token.usable_from =
-                Some(Instant::now() + Duration::from_millis(modes.new_token_delay_ms));
+            token.usable_from = Some(Instant::now() + Duration::from_millis(modes.new_token_delay_ms));
         }
         self.record("service_token.created", id, actor);
         Ok((id, string))
@@ -161,17 +138,8 @@ impl Account {
     }
 
     /// Sets the permissions of a token; works once.
-    pub(crate) fn assign(
-        &mut self,
-        id: TokenId,
-        grants: Vec<Grant>,
-        modes: &Modes,
-    ) -> Result<(), TokenError> {
-        let token = self
-            .tokens
-            .get(&id)
-            .filter(|token| token.active)
-            .ok_or(TokenError::NoToken)?;
+    pub(crate) fn assign(&mut self, id: TokenId, grants: Vec<Grant>, modes: &Modes) -> Result<(), TokenError> {
+        let token = self.tokens.get(&id).filter(|token| token.active).ok_or(TokenError::NoToken)?;
         if token.assigned {
             return Err(TokenError::AlreadyAssigned);
         }
@@ -186,23 +154,11 @@ impl Account {
     }
 
     /// Renames an active token. `[ASSUMED]`: a deleted one cannot be renamed.
-    pub(crate) fn rename(
-        &mut self,
-        id: TokenId,
-        name: &str,
-        modes: &Modes,
-    ) -> Result<(), TokenError> {
-        let token = self
-            .tokens
-            .get_mut(&id)
-            .filter(|token| token.active)
-            .ok_or(TokenError::NoToken)?;
+    pub(crate) fn rename(&mut self, id: TokenId, name: &str, modes: &Modes) -> Result<(), TokenError> {
+        let token = self.tokens.get_mut(&id).filter(|token| token.active).ok_or(TokenError::NoToken)?;
         if modes.rename_refused {
             let reason = "Service tokens cannot be renamed.".to_owned();
-            return Err(TokenError::Invalid {
-                field: "name",
-                reason,
-            });
+            return Err(TokenError::Invalid { field: "name", reason });
         }
         name.clone_into(&mut token.name);
         token.updated_at = Timestamp::now();
@@ -211,41 +167,24 @@ impl Account {
 
     /// Deletes a token softly. A second deletion changes nothing and says so by `NoToken` only if
     /// the modes want it.
-    pub(crate) fn delete_token(
-        &mut self,
-        id: TokenId,
-        actor: Option<TokenId>,
-        modes: &Modes,
-    ) -> Result<(), TokenError> {
+    pub(crate) fn delete_token(&mut self, id: TokenId, actor: Option<TokenId>, modes: &Modes) -> Result<(), TokenError> {
         let token = self.tokens.get_mut(&id).ok_or(TokenError::NoToken)?;
         if !token.active {
             let refused = modes.repeat_delete_not_found;
-            return if refused {
-                Err(TokenError::NoToken)
-            } else {
-                Ok(())
-            };
+            return if refused { Err(TokenError::NoToken) } else { Ok(()) };
         }
         let grace = Duration::from_millis(modes.deleted_token_grace_ms);
         token.active = false;
         token.updated_at = Timestamp::now();
         token.usable_until = (!grace.is_zero()).then(|| Instant::now() + grace);
         // `[ASSUMED]`: links to Semantic Layer credentials go with the token.
-        self.mappings
-            .retain(|_, mapping| mapping.service_token_id != id);
+        self.mappings.retain(|_, mapping| mapping.service_token_id != id);
         self.record("service_token.revoked", id, actor);
         Ok(())
     }
 
     fn rows(&mut self, grants: Vec<Grant>, created_at: Timestamp) -> Vec<PermissionRow> {
-        grants
-            .into_iter()
-            .map(|grant| PermissionRow {
-                id: self.take_id(),
-                grant,
-                created_at,
-            })
-            .collect()
+        grants.into_iter().map(|grant| PermissionRow { id: self.take_id(), grant, created_at }).collect()
     }
 
     /// The uid and string of a new token: as given, else drawn until the uid is new to the account.
@@ -269,27 +208,20 @@ fn uid_within(string: &str) -> String {
     string
         .strip_prefix("dbtc_")
         .and_then(|rest| rest.get(..7))
-        .map_or_else(
-            || secret::mint(StringFormat::Current, None).uid,
-            str::to_owned,
-        )
+        .map_or_else(|| secret::mint(StringFormat::Current, None).uid, str::to_owned)
 }
 
 fn alter(grants: &mut Vec<Grant>, change: &GrantChange) {
     match change {
         GrantChange::WidenProjects => grants.iter_mut().for_each(|grant| grant.project_id = None),
         GrantChange::DropWriteCategories => {
-            grants
-                .iter_mut()
-                .for_each(|grant| grant.writable_environment_categories.clear());
+            grants.iter_mut().for_each(|grant| grant.writable_environment_categories.clear());
         }
         GrantChange::DropLast => {
             grants.pop();
         }
         GrantChange::ReplaceSet(set) => {
-            grants
-                .iter_mut()
-                .for_each(|grant| grant.permission_set.clone_from(set));
+            grants.iter_mut().for_each(|grant| grant.permission_set.clone_from(set));
         }
     }
 }

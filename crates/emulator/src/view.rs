@@ -50,13 +50,8 @@ impl TokenState {
 pub(crate) fn tokens(core: &Core) -> Vec<TokenState> {
     let account = &core.account;
     let linked = |id: TokenId| {
-        let of_token = account
-            .mappings
-            .values()
-            .filter(move |one| one.service_token_id == id);
-        of_token
-            .map(|one| one.semantic_layer_credentials_id)
-            .collect()
+        let of_token = account.mappings.values().filter(move |one| one.service_token_id == id);
+        of_token.map(|one| one.semantic_layer_credentials_id).collect()
     };
     account
         .tokens
@@ -66,11 +61,7 @@ pub(crate) fn tokens(core: &Core) -> Vec<TokenState> {
             uid: token.uid.clone(),
             name: token.name.clone(),
             state: if token.active { 1 } else { 2 },
-            grants: token
-                .permissions
-                .iter()
-                .map(|row| row.grant.clone())
-                .collect(),
+            grants: token.permissions.iter().map(|row| row.grant.clone()).collect(),
             assigned: token.assigned,
             format: token.format,
             created_at: token.created_at,

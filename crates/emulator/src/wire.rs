@@ -4,9 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::account::{
-    Account, AuditEvent, Environment, Grant, Job, Mapping, PermissionRow, Project,
-};
+use crate::account::{Account, AuditEvent, Environment, Grant, Job, Mapping, PermissionRow, Project};
 use crate::account::{SemanticLayerCredential, Token};
 use crate::secret;
 
@@ -51,11 +49,7 @@ fn grant(grant: &Grant) -> Value {
 
 /// The twelve fields of list and get. A deleted token shows no grants.
 pub(crate) fn token(account_id: i64, token: &Token) -> Value {
-    let shown: &[PermissionRow] = if token.active {
-        &token.permissions
-    } else {
-        &[]
-    };
+    let shown: &[PermissionRow] = if token.active { &token.permissions } else { &[] };
     json!({
         "id": token.id,
         "account_id": account_id,
@@ -92,11 +86,7 @@ pub(crate) fn created_token(account_id: i64, created: &Token, string: &str) -> V
 }
 
 pub(crate) fn permissions(account_id: i64, token: &Token) -> Vec<Value> {
-    let shown: &[PermissionRow] = if token.active {
-        &token.permissions
-    } else {
-        &[]
-    };
+    let shown: &[PermissionRow] = if token.active { &token.permissions } else { &[] };
     shown
         .iter()
         .map(|row| {

@@ -41,8 +41,7 @@ pub(crate) fn answer(context: &mut Context<'_>, call: &Call, caller: &Caller) ->
 fn may_omit_slash(method: &str, rest: &[&str]) -> bool {
     matches!(
         (method, rest),
-        (_, ["accounts", _, "webhooks", "subscriptions", ..])
-            | ("GET", ["accounts", _, "semantic-layer-credentials", _])
+        (_, ["accounts", _, "webhooks", "subscriptions", ..]) | ("GET", ["accounts", _, "semantic-layer-credentials", _])
     )
 }
 
@@ -52,24 +51,12 @@ fn missing_slash(context: &Context<'_>, call: &Call) -> Answer {
     }
     let mut answer = Answer::no_content();
     answer.status = 301;
-    let query = if call.raw_query.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", call.raw_query)
-    };
-    answer
-        .headers
-        .push(("location", format!("{}/{query}", call.path)));
+    let query = if call.raw_query.is_empty() { String::new() } else { format!("?{}", call.raw_query) };
+    answer.headers.push(("location", format!("{}/{query}", call.path)));
     answer
 }
 
-fn in_account(
-    context: &mut Context<'_>,
-    call: &Call,
-    caller: &Caller,
-    version: &str,
-    rest: &[&str],
-) -> Answer {
+fn in_account(context: &mut Context<'_>, call: &Call, caller: &Caller, version: &str, rest: &[&str]) -> Answer {
     match (version, call.method.as_str(), rest) {
         ("v2", "GET", []) => account(context, caller),
         ("v2", "GET", ["jobs"]) => jobs(context, call, caller),
@@ -77,9 +64,7 @@ fn in_account(
         ("v2", "GET", ["notifications"]) => empty(context, call, caller.may(Area::Notifications)),
         (_, "GET", ["environments"]) => environments(context, call, caller, None),
         (_, "GET", ["environments", id]) => environment(context, caller, None, number(id)),
-        ("v3", "GET", ["projects", project, "environments"]) => {
-            environments(context, call, caller, Some(number(project)))
-        }
+        ("v3", "GET", ["projects", project, "environments"]) => environments(context, call, caller, Some(number(project))),
         ("v3", "GET", ["projects", project, "environments", id]) => {
             environment(context, caller, Some(number(project)), number(id))
         }
@@ -88,24 +73,15 @@ fn in_account(
         ("v3", "POST", ["projects"]) => create_project(context, call, caller),
         ("v3", "POST", ["projects", id]) => update_project(context, call, caller, number(id)),
         ("v3", "DELETE", ["projects", id]) => delete_project(context, caller, number(id)),
-        ("v3", "GET", ["webhooks", "subscriptions"]) => {
-            empty(context, call, caller.may(Area::Webhooks))
-        }
+        ("v3", "GET", ["webhooks", "subscriptions"]) => empty(context, call, caller.may(Area::Webhooks)),
         ("v3", "GET", ["audit-logs"]) => audit_logs(context, call, caller),
-        ("v3", method, ["service-tokens", rest @ ..]) => {
-            service_tokens::answer(context, call, caller, method, rest)
-        }
+        ("v3", method, ["service-tokens", rest @ ..]) => service_tokens::answer(context, call, caller, method, rest),
         ("v3", method, ["semantic-layer-credentials", rest @ ..]) => {
             semantic_layer::credentials(context, call, caller, method, rest)
         }
-        (
-            "v3",
-            method,
-            [
-                "semantic-layer-credential-to-service-token-mapping",
-                rest @ ..,
-            ],
-        ) => semantic_layer::mappings(context, call, caller, method, rest),
+        ("v3", method, ["semantic-layer-credential-to-service-token-mapping", rest @ ..]) => {
+            semantic_layer::mappings(context, call, caller, method, rest)
+        }
         _ => Answer::not_found(),
     }
 }
@@ -117,11 +93,7 @@ pub(crate) fn number(segment: &str) -> i64 {
 
 /// 405 for a known path. `[ASSUMED]` wording.
 pub(crate) fn method_not_allowed(method: &str) -> Answer {
-    Answer::error(
-        405,
-        &format!("Method \"{method}\" not allowed."),
-        Value::Null,
-    )
+    Answer::error(405, &format!("Method \"{method}\" not allowed."), Value::Null)
 }
 
 /// The documented list rules under the present modes.
@@ -150,41 +122,23 @@ fn jobs(context: &Context<'_>, call: &Call, caller: &Caller) -> Answer {
         return Answer::not_found();
     }
     let account = &context.account;
-    let seen = account
-        .jobs
-        .values()
-        .filter(|job| scope.admits(job.project_id));
-    list::answer(
-        call,
-        seen.map(|job| wire::job(account, job)).collect(),
-        rules(context),
-    )
+    let seen = account.jobs.values().filter(|job| scope.admits(job.project_id));
+    list::answer(call, seen.map(|job| wire::job(account, job)).collect(), rules(context))
 }
 
 fn job(context: &Context<'_>, caller: &Caller, id: i64) -> Answer {
     let scope = caller.scope(Area::Jobs);
     match context.account.jobs.get(&id) {
-        Some(job) if scope.admits(job.project_id) => {
-            Answer::object(wire::job(context.account, job))
-        }
+        Some(job) if scope.admits(job.project_id) => Answer::object(wire::job(context.account, job)),
         _ => Answer::not_found(),
     }
 }
 
 fn empty(context: &Context<'_>, call: &Call, permitted: bool) -> Answer {
-    if permitted {
-        list::answer(call, Vec::new(), rules(context))
-    } else {
-        Answer::not_found()
-    }
+    if permitted { list::answer(call, Vec::new(), rules(context)) } else { Answer::not_found() }
 }
 
-fn environments(
-    context: &Context<'_>,
-    call: &Call,
-    caller: &Caller,
-    project: Option<i64>,
-) -> Answer {
+fn environments(context: &Context<'_>, call: &Call, caller: &Caller, project: Option<i64>) -> Answer {
     let scope = caller.scope(Area::Environments);
     let hidden = project.is_some_and(|id| !scope.admits(id) || !context.account.has_project(id));
     if !caller.may(Area::Environments) || hidden {
@@ -196,11 +150,7 @@ fn environments(
         .values()
         .filter(|one| scope.admits(one.project_id) && account.has_project(one.project_id))
         .filter(|one| project.is_none_or(|id| one.project_id == id));
-    list::answer(
-        call,
-        seen.map(|one| wire::environment(account, one)).collect(),
-        rules(context),
-    )
+    list::answer(call, seen.map(|one| wire::environment(account, one)).collect(), rules(context))
 }
 
 fn environment(context: &Context<'_>, caller: &Caller, project: Option<i64>, id: i64) -> Answer {
@@ -211,9 +161,7 @@ fn environment(context: &Context<'_>, caller: &Caller, project: Option<i64>, id:
         .get(&id)
         .filter(|one| scope.admits(one.project_id))
         .filter(|one| project.is_none_or(|project_id| one.project_id == project_id));
-    found.map_or_else(Answer::not_found, |one| {
-        Answer::object(wire::environment(context.account, one))
-    })
+    found.map_or_else(Answer::not_found, |one| Answer::object(wire::environment(context.account, one)))
 }
 
 fn projects(context: &Context<'_>, call: &Call, caller: &Caller) -> Answer {
@@ -222,28 +170,14 @@ fn projects(context: &Context<'_>, call: &Call, caller: &Caller) -> Answer {
         return Answer::not_found();
     }
     let account = &context.account;
-    let seen = account
-        .projects
-        .values()
-        .filter(|project| scope.admits(project.id));
-    list::answer(
-        call,
-        seen.map(|one| wire::project(account.id, one)).collect(),
-        rules(context),
-    )
+    let seen = account.projects.values().filter(|project| scope.admits(project.id));
+    list::answer(call, seen.map(|one| wire::project(account.id, one)).collect(), rules(context))
 }
 
 fn project(context: &Context<'_>, caller: &Caller, id: i64) -> Answer {
     // `[ASSUMED]`: a deleted project is not found.
-    match context
-        .account
-        .projects
-        .get(&id)
-        .filter(|project| project.active)
-    {
-        Some(project) if caller.scope(Area::Projects).admits(id) => {
-            Answer::object(wire::project(context.account.id, project))
-        }
+    match context.account.projects.get(&id).filter(|project| project.active) {
+        Some(project) if caller.scope(Area::Projects).admits(id) => Answer::object(wire::project(context.account.id, project)),
         _ => Answer::not_found(),
     }
 }
@@ -281,12 +215,7 @@ fn update_project(context: &mut Context<'_>, call: &Call, caller: &Caller, id: i
     }
     let body = call.json().unwrap_or(Value::Null);
     let account_id = context.account.id;
-    let Some(project) = context
-        .account
-        .projects
-        .get_mut(&id)
-        .filter(|project| project.active)
-    else {
+    let Some(project) = context.account.projects.get_mut(&id).filter(|project| project.active) else {
         return Answer::not_found();
     };
     if let Some(name) = body["name"].as_str() {
@@ -302,12 +231,7 @@ fn update_project(context: &mut Context<'_>, call: &Call, caller: &Caller, id: i
 
 fn delete_project(context: &mut Context<'_>, caller: &Caller, id: i64) -> Answer {
     let permitted = caller.scope(Area::ProjectsWrite).admits(id);
-    match context
-        .account
-        .projects
-        .get_mut(&id)
-        .filter(|project| project.active && permitted)
-    {
+    match context.account.projects.get_mut(&id).filter(|project| project.active && permitted) {
         Some(project) => {
             project.active = false;
             project.updated_at = Timestamp::now();
@@ -325,11 +249,7 @@ fn audit_logs(context: &Context<'_>, call: &Call, caller: &Caller) -> Answer {
     let account = &context.account;
     let mut rules = rules(context);
     rules.shows_deleted = true;
-    let lines = account
-        .events
-        .iter()
-        .map(|event| wire::audit_event(account.id, event))
-        .collect();
+    let lines = account.events.iter().map(|event| wire::audit_event(account.id, event)).collect();
     list::answer(call, lines, rules)
 }
 

@@ -30,20 +30,12 @@ pub(crate) struct Call {
 impl Call {
     /// The first value of a query parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A query parameter that must be a number, if it is there.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, String> {
-        self.parameter(name)
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| format!("\"{text}\" is not a number."))
-            })
-            .transpose()
+        self.parameter(name).map(|text| text.parse().map_err(|_| format!("\"{text}\" is not a number."))).transpose()
     }
 
     /// The body as JSON.
@@ -53,38 +45,22 @@ impl Call {
 
     /// The path with its query, as the request log stores it.
     pub(crate) fn path_with_query(&self) -> String {
-        if self.raw_query.is_empty() {
-            self.path.clone()
-        } else {
-            format!("{}?{}", self.path, self.raw_query)
-        }
+        if self.raw_query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.raw_query) }
     }
 
     /// The path with every number replaced, for counting.
     pub(crate) fn template(&self) -> String {
         let named = |segment: &str| {
-            let is_number =
-                !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
-            if is_number {
-                "{id}".to_owned()
-            } else {
-                crate::secret::redact(segment)
-            }
+            let is_number = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+            if is_number { "{id}".to_owned() } else { crate::secret::redact(segment) }
         };
-        self.path
-            .split('/')
-            .map(named)
-            .collect::<Vec<_>>()
-            .join("/")
+        self.path.split('/').map(named).collect::<Vec<_>>().join("/")
     }
 
     /// Where the request belongs: by the host's labels where they say so, else by the path.
     pub(crate) fn surface(&self) -> Surface {
         let labels: Vec<&str> = self.host.split('.').take(2).collect();
-        let is_discovery_path = matches!(
-            self.path.as_str(),
-            "/graphql" | "/graphql/" | "/beta/graphql"
-        );
+        let is_discovery_path = matches!(self.path.as_str(), "/graphql" | "/graphql/" | "/beta/graphql");
         let is_semantic_layer_path = matches!(self.path.as_str(), "/api/graphql" | "/api/graphql/");
         let choose = |right: bool, surface| if right { surface } else { Surface::Nothing };
         if labels.contains(&"metadata") {
@@ -162,10 +138,7 @@ mod tests {
     fn a_query_is_decoded() {
         let pairs = parse_query("a=%5B1%5D&b=x+y&c&d=%zz");
         let expected = [("a", "[1]"), ("b", "x y"), ("c", ""), ("d", "%zz")];
-        assert_eq!(
-            pairs,
-            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        );
+        assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]
@@ -178,11 +151,7 @@ mod tests {
             ("metadata.localhost", "/graphql", Surface::Discovery),
             ("ab1.metadata.us1.localhost", "/graphql", Surface::Discovery),
             ("metadata.localhost", "/api/v2/accounts/", Surface::Nothing),
-            (
-                "ab1.semantic-layer.us1.localhost",
-                "/api/graphql",
-                Surface::SemanticLayer,
-            ),
+            ("ab1.semantic-layer.us1.localhost", "/api/graphql", Surface::SemanticLayer),
             ("semantic-layer.localhost", "/graphql", Surface::Nothing),
         ] {
             assert_eq!(call(host, path).surface(), surface, "{host}{path}");
@@ -200,9 +169,6 @@ mod tests {
 
     #[test]
     fn templates_replace_numbers() {
-        assert_eq!(
-            call("h", "/api/v3/accounts/1/x/22/").template(),
-            "/api/v3/accounts/{id}/x/{id}/"
-        );
+        assert_eq!(call("h", "/api/v3/accounts/1/x/22/").template(), "/api/v3/accounts/{id}/x/{id}/");
     }
 }

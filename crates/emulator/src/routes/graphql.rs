@@ -39,8 +39,7 @@ pub(crate) fn discovery(context: &Context<'_>, call: &Call, caller: &Caller) -> 
         let value = match field.name.as_str() {
             "__typename" => json!("Query"),
             "environment" => {
-                let found = number(&field.arguments, "id")
-                    .and_then(|id| context.account.environments.get(&id));
+                let found = number(&field.arguments, "id").and_then(|id| context.account.environments.get(&id));
                 let scope = caller.scope(Area::Discovery);
                 let Some(environment) = found.filter(|one| scope.admits(one.project_id)) else {
                     return discovery_refused(context);
@@ -91,9 +90,7 @@ pub(crate) fn semantic_layer(context: &Context<'_>, call: &Call, caller: &Caller
         let value = match (field.name.as_str(), found) {
             ("__typename", _) => json!("Query"),
             // The same refusal for no permission, no environment and nothing deployed `[OBS]`.
-            (_, Some(environment))
-                if scope.admits(environment.project_id) && !environment.metrics.is_empty() =>
-            {
+            (_, Some(environment)) if scope.admits(environment.project_id) && !environment.metrics.is_empty() => {
                 match semantic_layer_field(context, caller, field, environment) {
                     Ok(value) => value,
                     Err(answer) => return answer,
@@ -115,11 +112,7 @@ fn semantic_layer_field(
     field: &Field,
     environment: &Environment,
 ) -> Result<Value, Answer> {
-    let metrics: Vec<Value> = environment
-        .metrics
-        .iter()
-        .map(|name| metric(name))
-        .collect();
+    let metrics: Vec<Value> = environment.metrics.iter().map(|name| metric(name)).collect();
     Ok(match field.name.as_str() {
         "environmentInfo" => json!({
             "__typename": "EnvironmentInfo",
@@ -134,10 +127,7 @@ fn semantic_layer_field(
         }
         "dimensions" | "measures" | "entities" | "savedQueries" => json!([]),
         "createQuery" if !is_mapped(context, caller, environment) => {
-            return Err(errors(
-                "No warehouse credentials are configured for this service token",
-                Some(Value::Null),
-            ));
+            return Err(errors("No warehouse credentials are configured for this service token", Some(Value::Null)));
         }
         "createQuery" => {
             json!({ "__typename": "CreateQueryResult", "queryId": "emulated-query", OPEN: true })
@@ -151,11 +141,7 @@ fn semantic_layer_field(
 
 /// Real queries need a credential linked to the token in the environment's project.
 fn is_mapped(context: &Context<'_>, caller: &Caller, environment: &Environment) -> bool {
-    context
-        .account
-        .mappings
-        .values()
-        .any(|one| one.service_token_id == caller.id && one.project_id == environment.project_id)
+    context.account.mappings.values().any(|one| one.service_token_id == caller.id && one.project_id == environment.project_id)
 }
 
 fn metric(name: &str) -> Value {
@@ -201,12 +187,8 @@ fn read(call: &Call) -> Result<Vec<Field>, Answer> {
         answer.status = 405;
         return Err(answer);
     }
-    let body = call
-        .json()
-        .ok_or_else(|| refused("POST body missing or invalid."))?;
-    let text = body["query"]
-        .as_str()
-        .ok_or_else(|| refused("Must provide a query string."))?;
+    let body = call.json().ok_or_else(|| refused("POST body missing or invalid."))?;
+    let text = body["query"].as_str().ok_or_else(|| refused("Must provide a query string."))?;
     graphql_query::parse(text, &body["variables"]).map_err(|message| refused(&message))
 }
 
@@ -219,11 +201,7 @@ fn number(arguments: &Map<String, Value>, name: &str) -> Option<i64> {
 /// Cuts `value` down to what `field` selects.
 fn project(value: &Value, field: &Field) -> Result<Value, Answer> {
     match value {
-        Value::Array(items) => items
-            .iter()
-            .map(|item| project(item, field))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Value::Array),
+        Value::Array(items) => items.iter().map(|item| project(item, field)).collect::<Result<Vec<_>, _>>().map(Value::Array),
         Value::Object(known) => {
             let mut shown = Map::new();
             for selected in &field.selections {
@@ -241,10 +219,7 @@ fn project(value: &Value, field: &Field) -> Result<Value, Answer> {
 }
 
 fn unknown_field(name: &str, on: &str) -> Answer {
-    let mut answer = errors(
-        &format!("Cannot query field \"{name}\" on type \"{on}\"."),
-        None,
-    );
+    let mut answer = errors(&format!("Cannot query field \"{name}\" on type \"{on}\"."), None);
     answer.status = 400;
     answer
 }

@@ -19,23 +19,14 @@ pub(crate) struct Field {
 
 #[derive(Clone, Debug)]
 enum Selection {
-    Field {
-        alias: String,
-        name: String,
-        arguments: Map<String, Value>,
-        selections: Vec<Selection>,
-    },
+    Field { alias: String, name: String, arguments: Map<String, Value>, selections: Vec<Selection> },
     Spread(String),
     Inline(Vec<Selection>),
 }
 
 /// Reads the first operation of `text`, with variables and fragments put in their places.
 pub(crate) fn parse(text: &str, variables: &Value) -> Result<Vec<Field>, String> {
-    let mut parser = Parser {
-        tokens: tokenize(text)?,
-        position: 0,
-        variables,
-    };
+    let mut parser = Parser { tokens: tokenize(text)?, position: 0, variables };
     let mut operation = None;
     let mut fragments = HashMap::new();
     while let Some(token) = parser.peek() {
@@ -63,23 +54,14 @@ pub(crate) fn parse(text: &str, variables: &Value) -> Result<Vec<Field>, String>
 }
 
 /// Puts fragments in the place of their spreads.
-fn flatten(
-    selections: &[Selection],
-    fragments: &HashMap<String, Vec<Selection>>,
-    depth: usize,
-) -> Result<Vec<Field>, String> {
+fn flatten(selections: &[Selection], fragments: &HashMap<String, Vec<Selection>>, depth: usize) -> Result<Vec<Field>, String> {
     if depth > MAX_DEPTH {
         return Err("The query nests too deep.".to_owned());
     }
     let mut fields = Vec::new();
     for selection in selections {
         match selection {
-            Selection::Field {
-                alias,
-                name,
-                arguments,
-                selections,
-            } => fields.push(Field {
+            Selection::Field { alias, name, arguments, selections } => fields.push(Field {
                 alias: alias.clone(),
                 name: name.clone(),
                 arguments: arguments.clone(),
@@ -87,9 +69,7 @@ fn flatten(
             }),
             Selection::Inline(inner) => fields.extend(flatten(inner, fragments, depth + 1)?),
             Selection::Spread(name) => {
-                let inner = fragments
-                    .get(name)
-                    .ok_or(format!("Unknown fragment \"{name}\"."))?;
+                let inner = fragments.get(name).ok_or(format!("Unknown fragment \"{name}\"."))?;
                 fields.extend(flatten(inner, fragments, depth + 1)?);
             }
         }
@@ -109,10 +89,7 @@ impl Parser<'_> {
     }
 
     fn next(&mut self) -> Result<String, String> {
-        let token = self
-            .tokens
-            .get(self.position)
-            .ok_or("Syntax Error: Unexpected <EOF>.")?;
+        let token = self.tokens.get(self.position).ok_or("Syntax Error: Unexpected <EOF>.")?;
         self.position += 1;
         Ok(token.clone())
     }
@@ -125,13 +102,7 @@ impl Parser<'_> {
 
     fn expect(&mut self, wanted: &str) -> Result<(), String> {
         let token = self.next()?;
-        if token == wanted {
-            Ok(())
-        } else {
-            Err(format!(
-                "Syntax Error: Expected \"{wanted}\", found \"{token}\"."
-            ))
-        }
+        if token == wanted { Ok(()) } else { Err(format!("Syntax Error: Expected \"{wanted}\", found \"{token}\".")) }
     }
 
     /// Passes over an operation's name, variable definitions and directives.
@@ -189,27 +160,14 @@ impl Parser<'_> {
             }
         }
         let nested = self.peek() == Some("{");
-        let selections = if nested {
-            self.selections(depth + 1)?
-        } else {
-            Vec::new()
-        };
-        Ok(Selection::Field {
-            alias,
-            name,
-            arguments,
-            selections,
-        })
+        let selections = if nested { self.selections(depth + 1)? } else { Vec::new() };
+        Ok(Selection::Field { alias, name, arguments, selections })
     }
 
     fn name(&mut self) -> Result<String, String> {
         let token = self.next()?;
         let is_name = token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if is_name {
-            Ok(token)
-        } else {
-            Err(format!("Syntax Error: Expected Name, found \"{token}\"."))
-        }
+        if is_name { Ok(token) } else { Err(format!("Syntax Error: Expected Name, found \"{token}\".")) }
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, String> {
@@ -239,9 +197,7 @@ impl Parser<'_> {
                 Value::Object(fields)
             }
             // Numbers, strings, booleans and null are JSON; what is not is the name of an enum.
-            other => {
-                serde_json::from_str(other).unwrap_or_else(|_| Value::String(other.to_owned()))
-            }
+            other => serde_json::from_str(other).unwrap_or_else(|_| Value::String(other.to_owned())),
         })
     }
 }
@@ -261,9 +217,9 @@ fn tokenize(text: &str) -> Result<Vec<String>, String> {
             }
             '"' => string_length(rest)?,
             '.' if rest.starts_with("...") => 3,
-            c if c.is_ascii_alphanumeric() || c == '_' || c == '-' => rest
-                .find(|c: char| !(c.is_ascii_alphanumeric() || "_-.+".contains(c)))
-                .unwrap_or(rest.len()),
+            c if c.is_ascii_alphanumeric() || c == '_' || c == '-' => {
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.+".contains(c))).unwrap_or(rest.len())
+            }
             '{' | '}' | '(' | ')' | '[' | ']' | ':' | '$' | '!' | '=' | '@' | '|' | '&' => 1,
             other => return Err(format!("Syntax Error: Unexpected character \"{other}\".")),
         };
@@ -296,31 +252,16 @@ mod tests {
                     { ...f ... on M { label } } } fragment f on Metric { name # comment\n }";
         let fields = parse(text, &json!({ "e": 7 })).expect("parses");
         assert_eq!(fields.len(), 1);
-        assert_eq!(
-            (fields[0].alias.as_str(), fields[0].name.as_str()),
-            ("a", "metrics")
-        );
+        assert_eq!((fields[0].alias.as_str(), fields[0].name.as_str()), ("a", "metrics"));
         assert_eq!(fields[0].arguments["environmentId"], json!(7));
         assert_eq!(fields[0].arguments["n"], json!([1, "x"]));
-        let names: Vec<&str> = fields[0]
-            .selections
-            .iter()
-            .map(|field| field.name.as_str())
-            .collect();
+        let names: Vec<&str> = fields[0].selections.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(names, ["name", "label"]);
     }
 
     #[test]
     fn nonsense_is_a_syntax_error() {
-        for text in [
-            "",
-            "{",
-            "query {",
-            "{ a(",
-            "nonsense",
-            "{ ...nowhere }",
-            "{ \"x\" }",
-        ] {
+        for text in ["", "{", "query {", "{ a(", "nonsense", "{ ...nowhere }", "{ \"x\" }"] {
             assert!(parse(text, &json!({})).is_err(), "{text}");
         }
     }

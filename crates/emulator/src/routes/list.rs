@@ -26,13 +26,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// The documented rules: everything counts, active objects only.
     pub(crate) fn documented(limit_enforced: bool) -> Self {
-        Self {
-            limit_enforced,
-            honours_limit: true,
-            honours_offset: true,
-            honours_state: true,
-            shows_deleted: false,
-        }
+        Self { limit_enforced, honours_limit: true, honours_offset: true, honours_state: true, shows_deleted: false }
     }
 }
 
@@ -49,10 +43,7 @@ fn page(call: &Call, mut items: Vec<Value>, rules: Rules) -> Result<Value, (&'st
     let offset = count(call, "offset")?.unwrap_or(0);
     if rules.limit_enforced && limit > PAGE {
         // `[ASSUMED]` wording; that it is an error is documented.
-        return Err((
-            "limit",
-            format!("The limit must not be greater than {PAGE}."),
-        ));
+        return Err(("limit", format!("The limit must not be greater than {PAGE}.")));
     }
     let wanted_state = wanted_state(call, rules)?;
     items.retain(|item| wanted_state.is_none_or(|state| item["state"] == json!(state)));
@@ -60,16 +51,8 @@ fn page(call: &Call, mut items: Vec<Value>, rules: Rules) -> Result<Value, (&'st
     let order_by = call.parameter("order_by").unwrap_or("id").to_owned();
     sort(&mut items, &order_by);
     let total_count = items.len();
-    let skip = if rules.honours_offset {
-        usize::try_from(offset).unwrap_or(0)
-    } else {
-        0
-    };
-    let take = if rules.honours_limit {
-        usize::try_from(limit).unwrap_or(0)
-    } else {
-        usize::MAX
-    };
+    let skip = if rules.honours_offset { usize::try_from(offset).unwrap_or(0) } else { 0 };
+    let take = if rules.honours_limit { usize::try_from(limit).unwrap_or(0) } else { usize::MAX };
     let data: Vec<Value> = items.into_iter().skip(skip).take(take).collect();
     Ok(json!({
         "status": status_block(200, "Success!"),
@@ -125,31 +108,20 @@ fn retain_matching(call: &Call, items: &mut Vec<Value>) {
 
 /// One value or a list of them, with or without brackets.
 fn is_one_of(found: &Value, wanted: &str) -> bool {
-    let text = found
-        .as_str()
-        .map_or_else(|| found.to_string(), str::to_owned);
-    wanted
-        .trim_matches(['[', ']'])
-        .split(',')
-        .any(|one| one.trim().trim_matches('"') == text)
+    let text = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+    wanted.trim_matches(['[', ']']).split(',').any(|one| one.trim().trim_matches('"') == text)
 }
 
 fn is_above(found: &Value, wanted: &str) -> bool {
-    wanted
-        .parse::<i64>()
-        .is_ok_and(|limit| found.as_i64().is_some_and(|number| number > limit))
+    wanted.parse::<i64>().is_ok_and(|limit| found.as_i64().is_some_and(|number| number > limit))
 }
 
 fn contains(found: &Value, wanted: &str) -> bool {
-    found
-        .as_str()
-        .is_some_and(|text| text.to_lowercase().contains(&wanted.to_lowercase()))
+    found.as_str().is_some_and(|text| text.to_lowercase().contains(&wanted.to_lowercase()))
 }
 
 fn sort(items: &mut [Value], order_by: &str) {
-    let (field, descending) = order_by
-        .strip_prefix('-')
-        .map_or((order_by, false), |field| (field, true));
+    let (field, descending) = order_by.strip_prefix('-').map_or((order_by, false), |field| (field, true));
     items.sort_by(|left, right| {
         let order = match (&left[field], &right[field]) {
             (Value::Number(one), Value::Number(other)) => one.as_i64().cmp(&other.as_i64()),
@@ -163,9 +135,7 @@ fn sort(items: &mut [Value], order_by: &str) {
 fn filters(call: &Call, limit: i64, offset: i64) -> Value {
     let mut filters = Map::new();
     for (name, value) in &call.query {
-        let echoed = value
-            .parse::<i64>()
-            .map_or_else(|_| json!(value), |number| json!(number));
+        let echoed = value.parse::<i64>().map_or_else(|_| json!(value), |number| json!(number));
         filters.insert(name.clone(), echoed);
     }
     filters.insert("limit".to_owned(), json!(limit));

@@ -56,11 +56,7 @@ pub(crate) fn admit(context: &mut Context<'_>, call: &Call) -> Result<Caller, An
         // `[ASSUMED]`: the front page is the web application, whoever asks. A client that takes any
         // 200 for success (Airflow's connection test asks for this page) learns nothing from it.
         let is_front_page = call.method == "GET" && call.path == "/";
-        return Err(if is_front_page {
-            Answer::html(200)
-        } else {
-            Answer::not_found()
-        });
+        return Err(if is_front_page { Answer::html(200) } else { Answer::not_found() });
     }
     let Some(caller) = authenticate(context, call.bearer(schemes), call.arrived) else {
         return Err(match surface {
@@ -101,11 +97,7 @@ fn authenticate(context: &mut Context<'_>, string: Option<&str>, now: Instant) -
     if !token.is_usable(now) {
         return None;
     }
-    let caller = Caller {
-        id: token.id,
-        grants: token.effective_grants(),
-        format: token.format,
-    };
+    let caller = Caller { id: token.id, grants: token.effective_grants(), format: token.format };
     if context.modes.tracks_last_used
         && let Some(used) = context.account.tokens.get_mut(&caller.id)
     {

@@ -17,18 +17,8 @@ use crate::wire;
 const ASSIGNED: &str = "Service token permissions cannot be updated after assigment. Please create a new service token.";
 
 /// Routes below `/service-tokens`.
-pub(crate) fn answer(
-    context: &mut Context<'_>,
-    call: &Call,
-    caller: &Caller,
-    method: &str,
-    rest: &[&str],
-) -> Answer {
-    let area = if method == "GET" {
-        Area::Tokens
-    } else {
-        Area::TokensWrite
-    };
+pub(crate) fn answer(context: &mut Context<'_>, call: &Call, caller: &Caller, method: &str, rest: &[&str]) -> Answer {
+    let area = if method == "GET" { Area::Tokens } else { Area::TokensWrite };
     // Tokens belong to the account: a grant on one project opens nothing here. `[ASSUMED]`.
     if caller.scope(area) != Scope::Everything {
         return Answer::not_found();
@@ -68,9 +58,7 @@ fn list(context: &Context<'_>, call: &Call) -> Answer {
 fn get(context: &Context<'_>, id: TokenId) -> Answer {
     let hides_deleted = context.modes.deleted_get == DeletedGet::NotFound;
     match context.account.tokens.get(&id) {
-        Some(token)
-            if token.format != StringFormat::Personal && (token.active || !hides_deleted) =>
-        {
+        Some(token) if token.format != StringFormat::Personal && (token.active || !hides_deleted) => {
             Answer::object(wire::token(context.account.id, token))
         }
         _ => Answer::not_found(),
@@ -89,11 +77,7 @@ fn create(context: &mut Context<'_>, call: &Call, caller: &Caller) -> Answer {
     };
     match context.account.create_token(new, context.modes) {
         Ok((id, string)) => {
-            let created = context
-                .account
-                .tokens
-                .get(&id)
-                .expect("create returns the id of a stored token");
+            let created = context.account.tokens.get(&id).expect("create returns the id of a stored token");
             Answer::object(wire::created_token(context.account.id, created, &string))
         }
         Err(error) => refusal(error),
@@ -102,13 +86,9 @@ fn create(context: &mut Context<'_>, call: &Call, caller: &Caller) -> Answer {
 
 /// Reads both create forms; unknown keys, `id: null` and `uid: ""` are ignored.
 fn parse_new(call: &Call, caller: &Caller) -> Result<NewToken, TokenError> {
-    let body = call
-        .json()
-        .ok_or_else(|| invalid("body", "Not valid JSON."))?;
-    let name = body["name"]
-        .as_str()
-        .filter(|name| !name.trim().is_empty())
-        .ok_or_else(|| invalid("name", "This field is required."))?;
+    let body = call.json().ok_or_else(|| invalid("body", "Not valid JSON."))?;
+    let name =
+        body["name"].as_str().filter(|name| !name.trim().is_empty()).ok_or_else(|| invalid("name", "This field is required."))?;
     let grants = match &body["permission_grants"] {
         Value::Null => Vec::new(),
         Value::Array(rows) => rows.iter().map(parse_grant).collect::<Result<_, _>>()?,
@@ -125,16 +105,10 @@ fn parse_new(call: &Call, caller: &Caller) -> Result<NewToken, TokenError> {
 
 /// One grant of the documented form: an absent project means every project.
 fn parse_grant(row: &Value) -> Result<Grant, TokenError> {
-    let set = row["permission_set"]
-        .as_str()
-        .ok_or_else(|| invalid("permission_set", "This field is required."))?;
+    let set = row["permission_set"].as_str().ok_or_else(|| invalid("permission_set", "This field is required."))?;
     let project_id = match &row["project_id"] {
         Value::Null => None,
-        value => Some(
-            value
-                .as_i64()
-                .ok_or_else(|| invalid("project_id", "A valid integer is required."))?,
-        ),
+        value => Some(value.as_i64().ok_or_else(|| invalid("project_id", "A valid integer is required."))?),
     };
     let categories = match &row["writable_environment_categories"] {
         Value::Null => Vec::new(),
@@ -144,10 +118,7 @@ fn parse_grant(row: &Value) -> Result<Grant, TokenError> {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| invalid("writable_environment_categories", "Not a valid string."))?,
         _ => {
-            return Err(invalid(
-                "writable_environment_categories",
-                "Expected a list of items.",
-            ));
+            return Err(invalid("writable_environment_categories", "Expected a list of items."));
         }
     };
     let mut grant = Grant::new(set);
@@ -168,10 +139,7 @@ fn rename(context: &mut Context<'_>, call: &Call, id: TokenId) -> Answer {
 }
 
 fn delete(context: &mut Context<'_>, caller: &Caller, id: TokenId) -> Answer {
-    match context
-        .account
-        .delete_token(id, Some(caller.id), context.modes)
-    {
+    match context.account.delete_token(id, Some(caller.id), context.modes) {
         Ok(()) => Answer::no_content(),
         Err(error) => refusal(error),
     }
@@ -193,10 +161,7 @@ fn assign(context: &mut Context<'_>, call: &Call, id: TokenId) -> Answer {
         Some(Value::Array(rows)) => rows,
         _ => return Answer::invalid("non_field_errors", "Expected a list of items."),
     };
-    let grants = rows
-        .iter()
-        .map(|row| parse_row(row, account_id, id))
-        .collect::<Result<Vec<_>, _>>();
+    let grants = rows.iter().map(|row| parse_row(row, account_id, id)).collect::<Result<Vec<_>, _>>();
     let assigned = grants.and_then(|grants| context.account.assign(id, grants, context.modes));
     match (assigned, context.account.tokens.get(&id)) {
         (Ok(()), Some(token)) => Answer::object(Value::Array(wire::permissions(account_id, token))),
@@ -212,26 +177,17 @@ fn parse_row(row: &Value, account_id: i64, id: TokenId) -> Result<Grant, TokenEr
         return Err(invalid("account_id", "Does not match the account."));
     }
     if row["service_token_id"].as_i64() != Some(id.0) {
-        return Err(invalid(
-            "service_token_id",
-            "Does not match the service token.",
-        ));
+        return Err(invalid("service_token_id", "Does not match the service token."));
     }
     let grant = parse_grant(row)?;
     match (row["all_projects"].as_bool(), grant.project_id) {
         (Some(true), None) | (Some(false), Some(_)) => Ok(grant),
-        _ => Err(invalid(
-            "all_projects",
-            "Either all projects or one project must be given.",
-        )),
+        _ => Err(invalid("all_projects", "Either all projects or one project must be given.")),
     }
 }
 
 fn invalid(field: &'static str, reason: &str) -> TokenError {
-    TokenError::Invalid {
-        field,
-        reason: reason.to_owned(),
-    }
+    TokenError::Invalid { field, reason: reason.to_owned() }
 }
 
 fn refusal(error: TokenError) -> Answer {

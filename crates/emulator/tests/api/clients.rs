@@ -20,17 +20,10 @@ async fn the_terraform_provider_creates_in_two_steps() {
         "state": 1,
         "type": 0,
     });
-    let project = world
-        .call("POST", &world.v3("projects/"), Some(&body))
-        .await
-        .data();
+    let project = world.call("POST", &world.v3("projects/"), Some(&body)).await.data();
     let project_path = world.v3(&format!("projects/{}/", project["id"]));
     let related = format!("{project_path}?include_related=[freshness_job_id,docs_job_id]");
-    assert_eq!(
-        world.get(&related).await.data()["name"],
-        "tf",
-        "raw brackets in the query"
-    );
+    assert_eq!(world.get(&related).await.data()["name"], "tf", "raw brackets in the query");
     let body = json!({ "id": null, "account_id": account_id, "uid": "", "name": "tf", "state": 1 });
     let token = world.create(body).await;
     let path = world.v3(&format!("service-tokens/{}/", token["id"]));
@@ -51,31 +44,16 @@ async fn the_terraform_provider_creates_in_two_steps() {
         },
     ]);
     let permissions = format!("{path}permissions/");
-    assert_eq!(
-        world.call("POST", &permissions, Some(&rows)).await.status,
-        200
-    );
+    assert_eq!(world.call("POST", &permissions, Some(&rows)).await.status, 200);
     let shown = world.get(&permissions).await.data();
-    assert_eq!(
-        shown[0]["writable_environment_categories"],
-        json!(["staging", "production"])
-    );
+    assert_eq!(shown[0]["writable_environment_categories"], json!(["staging", "production"]));
     assert_eq!(shown[1]["all_projects"], true);
     assert_eq!(world.call("DELETE", &path, None).await.status, 204);
     assert_eq!(world.get(&path).await.data()["state"], 2);
     let mut gone = project.clone();
     gone["state"] = json!(2);
-    assert_eq!(
-        world.call("POST", &project_path, Some(&gone)).await.status,
-        200
-    );
-    assert!(
-        !world
-            .get(&world.v3("projects/"))
-            .await
-            .ids()
-            .contains(&project["id"].as_i64().expect("an id"))
-    );
+    assert_eq!(world.call("POST", &project_path, Some(&gone)).await.status, 200);
+    assert!(!world.get(&world.v3("projects/")).await.ids().contains(&project["id"].as_i64().expect("an id")));
 }
 
 /// apache-airflow-providers-dbt-cloud 4.11 pages by what the answers say of themselves, and tests a
@@ -84,19 +62,11 @@ async fn the_terraform_provider_creates_in_two_steps() {
 async fn airflow_pages_by_filters_and_pagination() {
     let world = World::start().await;
     let first = world.get(&world.v3("projects/?limit=3")).await.json();
-    let limit = first["extra"]["filters"]["limit"]
-        .as_i64()
-        .expect("a limit");
-    let total = first["extra"]["pagination"]["total_count"]
-        .as_i64()
-        .expect("a total");
-    let count = first["extra"]["pagination"]["count"]
-        .as_i64()
-        .expect("a count");
+    let limit = first["extra"]["filters"]["limit"].as_i64().expect("a limit");
+    let total = first["extra"]["pagination"]["total_count"].as_i64().expect("a total");
+    let count = first["extra"]["pagination"]["count"].as_i64().expect("a count");
     assert_eq!((limit, count, total), (3, 3, 4));
-    let second = world
-        .get(&world.v3(&format!("projects/?limit={limit}&offset={limit}")))
-        .await;
+    let second = world.get(&world.v3(&format!("projects/?limit={limit}&offset={limit}"))).await;
     assert_eq!(second.ids(), [812]);
     assert_eq!(world.get("/").await.status, 200);
 }
@@ -117,43 +87,21 @@ async fn jobs_are_filtered_by_a_list_of_projects() {
 #[tokio::test]
 async fn reads_without_a_last_slash_need_the_redirect() {
     let world = World::start().await;
-    world
-        .dbt
-        .set_modes(|modes| modes.redirects_missing_slash = true);
+    world.dbt.set_modes(|modes| modes.redirects_missing_slash = true);
     let redirected = world.get(&world.v2("").replace("25/", "25")).await;
-    assert_eq!(
-        (redirected.status, redirected.header("location")),
-        (301, Some(world.v2("").as_str()))
-    );
-    let posted = world
-        .call(
-            "POST",
-            &world.v3("service-tokens"),
-            Some(&json!({ "name": "x" })),
-        )
-        .await;
+    assert_eq!((redirected.status, redirected.header("location")), (301, Some(world.v2("").as_str())));
+    let posted = world.call("POST", &world.v3("service-tokens"), Some(&json!({ "name": "x" }))).await;
     assert_eq!(posted.status, 404, "a POST is never redirected");
-    let token = world
-        .dbt
-        .add_token(SeedToken::new("m", &[Grant::new("metadata_only")]));
+    let token = world.dbt.add_token(SeedToken::new("m", &[Grant::new("metadata_only")]));
     let authorization = format!("Bearer {}", token.string);
-    let extra = Extra {
-        authorization: Some(&authorization),
-        host: Some("metadata.localhost:8543"),
-    };
+    let extra = Extra { authorization: Some(&authorization), host: Some("metadata.localhost:8543") };
     let body = json!({
         "query": "query($environmentId: BigInt!){environment(id:$environmentId){adapterType applied{models(first:1){totalCount}}}}",
         "variables": { "environmentId": 218_762 },
     });
-    let reply = world
-        .try_call("POST", "/beta/graphql", Some(&body), extra)
-        .await
-        .expect("an answer");
+    let reply = world.try_call("POST", "/beta/graphql", Some(&body), extra).await.expect("an answer");
     let environment: Value = reply.data()["environment"].clone();
-    assert_eq!(
-        environment,
-        json!({ "adapterType": "postgres", "applied": { "models": { "totalCount": 0 } } })
-    );
+    assert_eq!(environment, json!({ "adapterType": "postgres", "applied": { "models": { "totalCount": 0 } } }));
 }
 
 #[tokio::test]

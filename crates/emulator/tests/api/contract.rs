@@ -55,12 +55,7 @@ async fn every_contract_file_holds() {
     let files = files();
     assert!(files.len() > 30, "the contract files were found");
     for (name, file) in &files {
-        assert!(
-            file["source"]
-                .as_str()
-                .is_some_and(|source| !source.is_empty()),
-            "{name}"
-        );
+        assert!(file["source"].as_str().is_some_and(|source| !source.is_empty()), "{name}");
         for problem in replay(file).await {
             problems.push(format!("{name}: {problem}"));
         }
@@ -73,19 +68,10 @@ fn files() -> Vec<(String, Value)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder of contract files") {
         let path = entry.expect("a folder entry").path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        if path.extension().is_some_and(|extension| extension == "json") {
             let text = std::fs::read_to_string(&path).expect("a readable file");
             let file = serde_json::from_str(&text).expect("JSON");
-            files.push((
-                path.file_name()
-                    .expect("a name")
-                    .to_string_lossy()
-                    .into_owned(),
-                file,
-            ));
+            files.push((path.file_name().expect("a name").to_string_lossy().into_owned(), file));
         }
     }
     files.sort_by(|left, right| left.0.cmp(&right.0));
@@ -95,33 +81,17 @@ fn files() -> Vec<(String, Value)> {
 /// Sends the request of a file to a fresh emulator and names what differs.
 async fn replay(file: &Value) -> Vec<String> {
     let world = World::with(seed(file)).await;
-    let caller = caller(
-        &world.dbt,
-        file["given"]["caller"].as_str().unwrap_or("admin"),
-    );
+    let caller = caller(&world.dbt, file["given"]["caller"].as_str().unwrap_or("admin"));
     let authorization = format!("Bearer {caller}");
-    let extra = Extra {
-        authorization: Some(&authorization),
-        host: None,
-    };
+    let extra = Extra { authorization: Some(&authorization), host: None };
     let method = file["method"].as_str().expect("a method");
     let path = file["path"].as_str().expect("a path");
     let body = Some(&file["request"]).filter(|body| !body.is_null());
-    let reply = world
-        .try_call(method, path, body, extra)
-        .await
-        .expect("an answer");
-    let actual = if reply.body.is_empty() {
-        Value::Null
-    } else {
-        reply.json()
-    };
+    let reply = world.try_call(method, path, body, extra).await.expect("an answer");
+    let actual = if reply.body.is_empty() { Value::Null } else { reply.json() };
     let mut problems = Vec::new();
     if file["status"] != reply.status {
-        problems.push(format!(
-            "status {} instead of {}",
-            reply.status, file["status"]
-        ));
+        problems.push(format!("status {} instead of {}", reply.status, file["status"]));
     }
     if file["response"].is_null() && !actual.is_null() {
         problems.push("a body where none was expected".to_owned());
@@ -147,10 +117,7 @@ fn seed(file: &Value) -> Seed {
 }
 
 fn caller(dbt: &Emulator, name: &str) -> String {
-    let token = |set: &str| {
-        dbt.add_token(SeedToken::new(set, &[Grant::new(set)]))
-            .string
-    };
+    let token = |set: &str| dbt.add_token(SeedToken::new(set, &[Grant::new(set)])).string;
     match name {
         "admin" => dbt.admin_token().to_owned(),
         "unknown" => "dbtc_unknown".to_owned(),
@@ -162,11 +129,7 @@ fn caller(dbt: &Emulator, name: &str) -> String {
 
 fn pointers(value: &Value) -> Vec<String> {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    items
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The value without the keys that are open below `pointer`.
@@ -180,13 +143,7 @@ fn without(value: Option<&Value>, pointer: &str, open: &[String]) -> Option<Valu
     Some(value)
 }
 
-fn compare_shape(
-    expected: &Value,
-    actual: &Value,
-    at: &str,
-    open: &[String],
-    problems: &mut Vec<String>,
-) {
+fn compare_shape(expected: &Value, actual: &Value, at: &str, open: &[String], problems: &mut Vec<String>) {
     match (expected, actual) {
         (Value::Null, _)
         | (Value::Bool(_), Value::Bool(_))
@@ -202,20 +159,13 @@ fn compare_shape(
                 }
             }
             let is_open = open.iter().any(|pointer| pointer == at);
-            for key in found
-                .keys()
-                .filter(|key| !is_open && !wanted.contains_key(*key))
-            {
+            for key in found.keys().filter(|key| !is_open && !wanted.contains_key(*key)) {
                 problems.push(format!("{at}/{key} is too much"));
             }
         }
         (Value::Array(wanted), Value::Array(found)) => {
             if found.len() < wanted.len() {
-                problems.push(format!(
-                    "{at} has {} items instead of {}",
-                    found.len(),
-                    wanted.len()
-                ));
+                problems.push(format!("{at} has {} items instead of {}", found.len(), wanted.len()));
             }
             for (index, item) in found.iter().enumerate() {
                 compare_item(wanted, item, &format!("{at}/{index}"), open, problems);
@@ -226,24 +176,13 @@ fn compare_shape(
 }
 
 /// An item must have the shape of the item written at its place; further ones that of the first.
-fn compare_item(
-    wanted: &[Value],
-    item: &Value,
-    at: &str,
-    open: &[String],
-    problems: &mut Vec<String>,
-) {
-    let (list, index) = at
-        .rsplit_once('/')
-        .expect("an item has a place in its list");
+fn compare_item(wanted: &[Value], item: &Value, at: &str, open: &[String], problems: &mut Vec<String>) {
+    let (list, index) = at.rsplit_once('/').expect("an item has a place in its list");
     let index: usize = index.parse().expect("the place of an item is a number");
     let place = if index < wanted.len() { index } else { 0 };
     // What is open in the first item is open in all of them.
     let first = format!("{list}/0");
-    let opened: Vec<String> = open
-        .iter()
-        .map(|pointer| pointer.replacen(&first, at, 1))
-        .collect();
+    let opened: Vec<String> = open.iter().map(|pointer| pointer.replacen(&first, at, 1)).collect();
     if let Some(shape) = wanted.get(place) {
         compare_shape(shape, item, at, &opened, problems);
     }

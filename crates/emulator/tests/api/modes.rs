@@ -14,28 +14,15 @@ async fn paging_may_be_ignored() {
     let world = World::start().await;
     let path = world.v3("service-tokens/?limit=2&offset=2");
     let honoured = world.get(&path).await.ids();
-    world
-        .dbt
-        .set_modes(|modes| modes.list_paging = ListPaging::FirstPage);
+    world.dbt.set_modes(|modes| modes.list_paging = ListPaging::FirstPage);
     let first = world.get(&path).await;
     assert_eq!(first.ids().len(), 2);
     assert_ne!(first.ids(), honoured);
     assert_eq!(first.json()["extra"]["pagination"]["total_count"], 4);
-    world
-        .dbt
-        .set_modes(|modes| modes.list_paging = ListPaging::Everything);
+    world.dbt.set_modes(|modes| modes.list_paging = ListPaging::Everything);
     assert_eq!(world.get(&path).await.ids().len(), 4);
-    world
-        .dbt
-        .set_modes(|modes| modes.list_honours_state = false);
-    assert_eq!(
-        world
-            .get(&world.v3("service-tokens/?state=1"))
-            .await
-            .ids()
-            .len(),
-        4
-    );
+    world.dbt.set_modes(|modes| modes.list_honours_state = false);
+    assert_eq!(world.get(&world.v3("service-tokens/?state=1")).await.ids().len(), 4);
 }
 
 #[tokio::test]
@@ -46,29 +33,18 @@ async fn create_may_ignore_or_alter_grants() {
         { "permission_set": "readonly", "project_id": 701, "writable_environment_categories": [] },
     ]);
     let body = json!({ "name": "t", "permission_grants": grants });
-    assert_eq!(
-        world.create(body.clone()).await["permission_grants"],
-        grants
-    );
+    assert_eq!(world.create(body.clone()).await["permission_grants"], grants);
     for change in [
         GrantChange::WidenProjects,
         GrantChange::DropWriteCategories,
         GrantChange::DropLast,
         GrantChange::ReplaceSet("account_admin".to_owned()),
     ] {
-        world
-            .dbt
-            .set_modes(|modes| modes.create_alters_grants = Some(change.clone()));
+        world.dbt.set_modes(|modes| modes.create_alters_grants = Some(change.clone()));
         let created = world.create(body.clone()).await;
         assert_ne!(created["permission_grants"], grants, "{change:?}");
-        let shown = world
-            .get(&world.v3(&format!("service-tokens/{}/", created["id"])))
-            .await
-            .data();
-        assert_eq!(
-            shown["permission_grants"], created["permission_grants"],
-            "{change:?}"
-        );
+        let shown = world.get(&world.v3(&format!("service-tokens/{}/", created["id"]))).await.data();
+        assert_eq!(shown["permission_grants"], created["permission_grants"], "{change:?}");
     }
     world.dbt.set_modes(|modes| {
         modes.create_alters_grants = None;
@@ -84,28 +60,16 @@ async fn create_may_ignore_or_alter_grants() {
         "project_id": 701,
     }]);
     let path = world.v3(&format!("service-tokens/{}/permissions/", created["id"]));
-    assert_eq!(
-        world.call("POST", &path, Some(&row)).await.status,
-        200,
-        "the second call is needed"
-    );
+    assert_eq!(world.call("POST", &path, Some(&row)).await.status, 200, "the second call is needed");
 }
 
 #[tokio::test]
 async fn a_new_token_may_need_time_and_a_deleted_one_may_linger() {
     let world = World::start().await;
-    world
-        .dbt
-        .set_modes(|modes| modes.new_token_delay_ms = 3_600_000);
+    world.dbt.set_modes(|modes| modes.new_token_delay_ms = 3_600_000);
     let early = world.create(json!({ "name": "early" })).await;
     let string = early["token_string"].as_str().expect("a string");
-    assert_eq!(
-        world
-            .call_as(string, "GET", "/api/v2/accounts/", None)
-            .await
-            .status,
-        401
-    );
+    assert_eq!(world.call_as(string, "GET", "/api/v2/accounts/", None).await.status, 401);
     assert_eq!(world.dbt.authenticates(string), None);
     world.dbt.set_modes(|modes| {
         modes.new_token_delay_ms = 0;
@@ -115,13 +79,7 @@ async fn a_new_token_may_need_time_and_a_deleted_one_may_linger() {
     let path = world.v3(&format!("service-tokens/{}/", lingering["id"]));
     assert_eq!(world.call("DELETE", &path, None).await.status, 204);
     let string = lingering["token_string"].as_str().expect("a string");
-    assert_eq!(
-        world
-            .call_as(string, "GET", "/api/v2/accounts/", None)
-            .await
-            .status,
-        200
-    );
+    assert_eq!(world.call_as(string, "GET", "/api/v2/accounts/", None).await.status, 200);
     assert_eq!(world.get(&path).await.data()["state"], 2);
 }
 
@@ -144,19 +102,12 @@ faults:
     fault: { kind: late_effect, after_ms: 1, lost: gateway_timeout }
 ";
     let seed = Seed::from_yaml(text).expect("the seed is valid");
-    let expected = Match {
-        method: Some("GET".to_owned()),
-        path: Some("/api/v2/accounts/".to_owned()),
-        times: Some(1),
-        ..Match::default()
-    };
+    let expected =
+        Match { method: Some("GET".to_owned()), path: Some("/api/v2/accounts/".to_owned()), times: Some(1), ..Match::default() };
     assert_eq!(seed.faults[0].matching, expected);
     let world = World::with(seed).await;
     assert_eq!(world.dbt.account_id(), 9);
     assert_eq!(world.get("/api/v2/accounts/").await.status, 504);
-    assert_eq!(
-        world.get("/api/v2/accounts/").await.data()[0]["plan"],
-        "starter_2025"
-    );
+    assert_eq!(world.get("/api/v2/accounts/").await.data()[0]["plan"], "starter_2025");
     assert!(Seed::from_yaml("modes: { no_such_mode: 1 }").is_err());
 }

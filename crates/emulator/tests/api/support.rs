@@ -43,20 +43,14 @@ impl Reply {
     }
 
     pub fn message(&self) -> String {
-        self.json()["status"]["user_message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.json()["status"]["user_message"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The ids of a list answer.
     pub fn ids(&self) -> Vec<i64> {
         let data = self.data();
         let items = data.as_array().expect("the answer is a list");
-        items
-            .iter()
-            .map(|item| item["id"].as_i64().expect("an item has an id"))
-            .collect()
+        items.iter().map(|item| item["id"].as_i64().expect("an item has an id")).collect()
     }
 }
 
@@ -80,10 +74,7 @@ impl World {
 
     pub async fn with(options: impl Into<Options>) -> Self {
         let dbt = Emulator::start(options).await.expect("the emulator starts");
-        Self {
-            dbt,
-            client: Client::builder(TokioExecutor::new()).build_http(),
-        }
+        Self { dbt, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
     /// The demo account on another plan.
@@ -104,13 +95,7 @@ impl World {
     }
 
     /// A call that may fail on the way.
-    pub async fn try_call(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-        extra: Extra<'_>,
-    ) -> Result<Reply, String> {
+    pub async fn try_call(&self, method: &str, path: &str, body: Option<&Value>, extra: Extra<'_>) -> Result<Reply, String> {
         let url = format!("{}{path}", self.dbt.http_url());
         let mut request = Request::builder().method(method).uri(url);
         if let Some(authorization) = extra.authorization {
@@ -119,58 +104,27 @@ impl World {
         if let Some(host) = extra.host {
             request = request.header("host", host);
         }
-        let bytes = body
-            .map(|body| Bytes::from(body.to_string()))
-            .unwrap_or_default();
-        let request = request
-            .body(Full::new(bytes))
-            .expect("the request is well formed");
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let request = request.body(Full::new(bytes)).expect("the request is well formed");
         let exchange = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|error| error.to_string())?;
+            let response = self.client.request(request).await.map_err(|error| error.to_string())?;
             let (parts, body) = response.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map_err(|error| error.to_string())?
-                .to_bytes()
-                .to_vec();
-            Ok(Reply {
-                status: parts.status.as_u16(),
-                headers: parts.headers,
-                body,
-            })
+            let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes().to_vec();
+            Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
         };
-        tokio::time::timeout(LIMIT, exchange)
-            .await
-            .expect("an answer within the limit")
+        tokio::time::timeout(LIMIT, exchange).await.expect("an answer within the limit")
     }
 
     /// A call with a token.
-    pub async fn call_as(
-        &self,
-        token: &str,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Reply {
+    pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Reply {
         let authorization = format!("Token {token}");
-        let extra = Extra {
-            authorization: Some(&authorization),
-            host: None,
-        };
-        self.try_call(method, path, body, extra)
-            .await
-            .expect("an answer")
+        let extra = Extra { authorization: Some(&authorization), host: None };
+        self.try_call(method, path, body, extra).await.expect("an answer")
     }
 
     /// A call with the admin token.
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
-        self.call_as(self.dbt.admin_token(), method, path, body)
-            .await
+        self.call_as(self.dbt.admin_token(), method, path, body).await
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -179,9 +133,7 @@ impl World {
 
     /// Creates a token and returns the `data` of the answer.
     pub async fn create(&self, body: Value) -> Value {
-        let reply = self
-            .call("POST", &self.v3("service-tokens/"), Some(&body))
-            .await;
+        let reply = self.call("POST", &self.v3("service-tokens/"), Some(&body)).await;
         assert_eq!(reply.status, 200, "{}", reply.message());
         reply.data()
     }
@@ -189,24 +141,14 @@ impl World {
     /// A GraphQL call with `Bearer`.
     pub async fn graphql(&self, token: &str, path: &str, query: &str, variables: Value) -> Reply {
         let authorization = format!("Bearer {token}");
-        let extra = Extra {
-            authorization: Some(&authorization),
-            host: None,
-        };
+        let extra = Extra { authorization: Some(&authorization), host: None };
         let body = serde_json::json!({ "query": query, "variables": variables });
-        self.try_call("POST", path, Some(&body), extra)
-            .await
-            .expect("an answer")
+        self.try_call("POST", path, Some(&body), extra).await.expect("an answer")
     }
 }
 
 /// One GET over HTTPS that trusts the emulator's CA alone, for `name`.
-pub async fn get_https(
-    dbt: &Emulator,
-    name: &str,
-    path: &str,
-    token: &str,
-) -> Result<Reply, String> {
+pub async fn get_https(dbt: &Emulator, name: &str, path: &str, token: &str) -> Result<Reply, String> {
     let (stream, port) = connect(dbt, name, &[]).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
@@ -233,53 +175,26 @@ pub async fn get_http2(dbt: &Emulator, path: &str, token: &str) -> Result<Reply,
     read(sender.send_request(request).await).await
 }
 
-async fn read(
-    response: hyper::Result<http::Response<hyper::body::Incoming>>,
-) -> Result<Reply, String> {
+async fn read(response: hyper::Result<http::Response<hyper::body::Incoming>>) -> Result<Reply, String> {
     let (parts, body) = response.map_err(|error| error.to_string())?.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?
-        .to_bytes()
-        .to_vec();
-    Ok(Reply {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        body,
-    })
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes().to_vec();
+    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
-async fn connect(
-    dbt: &Emulator,
-    name: &str,
-    protocols: &[&[u8]],
-) -> Result<(TlsStream<TcpStream>, String), String> {
+async fn connect(dbt: &Emulator, name: &str, protocols: &[&[u8]]) -> Result<(TlsStream<TcpStream>, String), String> {
     let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_slice(dbt.ca_pem().as_bytes())
-        .map_err(|error| error.to_string())?;
+    let ca = CertificateDer::from_pem_slice(dbt.ca_pem().as_bytes()).map_err(|error| error.to_string())?;
     roots.add(ca).map_err(|error| error.to_string())?;
-    let mut config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let port = dbt
-        .https_url()
-        .rsplit(':')
-        .next()
-        .expect("a URL with a port")
-        .to_owned();
-    let stream = TcpStream::connect(format!("127.0.0.1:{port}"))
-        .await
-        .map_err(|error| error.to_string())?;
+    let port = dbt.https_url().rsplit(':').next().expect("a URL with a port").to_owned();
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.map_err(|error| error.to_string())?;
     let server = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(Arc::new(config));
-    let stream = connector
-        .connect(server, stream)
-        .await
-        .map_err(|error| error.to_string())?;
+    let stream = connector.connect(server, stream).await.map_err(|error| error.to_string())?;
     Ok((stream, port))
 }

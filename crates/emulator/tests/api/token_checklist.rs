@@ -20,12 +20,7 @@ async fn point_4_both_create_forms_issue_a_string_once() {
             ],
         }))
         .await;
-    let mut keys: Vec<&str> = one_call
-        .as_object()
-        .expect("an object")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut keys: Vec<&str> = one_call.as_object().expect("an object").keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(
         keys,
@@ -74,26 +69,12 @@ async fn point_4_both_create_forms_issue_a_string_once() {
 async fn point_4_a_name_is_enough_and_needed() {
     let world = World::start().await;
     let account_id = world.dbt.account_id();
-    let two_calls = world
-        .create(
-            json!({ "id": null, "account_id": account_id, "uid": "", "name": "two", "state": 1 }),
-        )
-        .await;
+    let two_calls = world.create(json!({ "id": null, "account_id": account_id, "uid": "", "name": "two", "state": 1 })).await;
     assert_eq!(two_calls["permission_grants"], json!([]));
-    for body in [
-        json!({}),
-        json!({ "name": "" }),
-        json!({ "name": null }),
-        json!([]),
-    ] {
-        let reply = world
-            .call("POST", &world.v3("service-tokens/"), Some(&body))
-            .await;
+    for body in [json!({}), json!({ "name": "" }), json!({ "name": null }), json!([])] {
+        let reply = world.call("POST", &world.v3("service-tokens/"), Some(&body)).await;
         assert_eq!(reply.status, 400, "{body}");
-        assert_eq!(
-            reply.message(),
-            "The request was invalid. Please double check the provided data and try again."
-        );
+        assert_eq!(reply.message(), "The request was invalid. Please double check the provided data and try again.");
         assert!(reply.data()["name"].is_array());
     }
 }
@@ -139,22 +120,13 @@ async fn point_6_permissions_are_paged_and_set_once() {
         }
         row
     };
-    assert_eq!(
-        world.call("POST", &path, Some(&json!([]))).await.status,
-        200
-    );
+    assert_eq!(world.call("POST", &path, Some(&json!([]))).await.status, 200);
     let rows: Vec<Value> = (0..120).map(|_| row("job_viewer", Some(700))).collect();
     let posted = world.call("POST", &path, Some(&json!(rows))).await;
     assert_eq!(posted.status, 200, "{}", posted.message());
     let first = world.get(&path).await;
-    assert_eq!(
-        first.json()["extra"]["pagination"],
-        json!({ "count": 100, "total_count": 120 })
-    );
-    assert_eq!(
-        world.get(&format!("{path}?offset=100")).await.ids().len(),
-        20
-    );
+    assert_eq!(first.json()["extra"]["pagination"], json!({ "count": 100, "total_count": 120 }));
+    assert_eq!(world.get(&format!("{path}?offset=100")).await.ids().len(), 20);
     let item = first.data()[0].clone();
     let mut keys: Vec<&String> = item.as_object().expect("an object").keys().collect();
     keys.sort();
@@ -173,26 +145,14 @@ async fn point_6_permissions_are_paged_and_set_once() {
             "writable_environment_categories",
         ]
     );
-    let again = world
-        .call("POST", &path, Some(&json!([row("job_admin", None)])))
-        .await;
+    let again = world.call("POST", &path, Some(&json!([row("job_admin", None)]))).await;
     let text = "Service token permissions cannot be updated after assigment. Please create a new service token.";
     assert_eq!((again.status, again.message().as_str()), (400, text));
-    let granted = world
-        .create(
-            json!({ "name": "granted", "permission_grants": [{ "permission_set": "readonly" }] }),
-        )
-        .await;
+    let granted = world.create(json!({ "name": "granted", "permission_grants": [{ "permission_set": "readonly" }] })).await;
     let path = world.v3(&format!("service-tokens/{}/permissions/", granted["id"]));
     let mut late = row("job_admin", None);
     late["service_token_id"] = granted["id"].clone();
-    assert_eq!(
-        world
-            .call("POST", &path, Some(&json!([late])))
-            .await
-            .message(),
-        text
-    );
+    assert_eq!(world.call("POST", &path, Some(&json!([late]))).await.message(), text);
 }
 
 #[tokio::test]
@@ -208,10 +168,7 @@ async fn point_7_write_categories_are_stored_as_sent() {
             ],
         }))
         .await;
-    let shown = world
-        .get(&world.v3(&format!("service-tokens/{}/", created["id"])))
-        .await
-        .data();
+    let shown = world.get(&world.v3(&format!("service-tokens/{}/", created["id"]))).await.data();
     let categories: Vec<&Value> = shown["permission_grants"]
         .as_array()
         .expect("an array")
@@ -227,89 +184,43 @@ async fn point_8_a_refused_create_leaves_nothing() {
     let before = world.dbt.tokens().len();
     let ids_before = world.dbt.add_token(SeedToken::new("marker", &[])).id.0;
     for (grants, status) in [
-        (
-            json!([{ "permission_set": "readonly" }, { "permission_set": "no_such_set" }]),
-            400,
-        ),
-        (
-            json!([{ "permission_set": "readonly" }, { "permission_set": "readonly", "project_id": 1 }]),
-            404,
-        ),
-        (
-            json!([{ "permission_set": "developer", "writable_environment_categories": ["nowhere"] }]),
-            400,
-        ),
+        (json!([{ "permission_set": "readonly" }, { "permission_set": "no_such_set" }]), 400),
+        (json!([{ "permission_set": "readonly" }, { "permission_set": "readonly", "project_id": 1 }]), 404),
+        (json!([{ "permission_set": "developer", "writable_environment_categories": ["nowhere"] }]), 400),
         (json!([{ "project_id": 700 }]), 400),
         (json!("readonly"), 400),
     ] {
         let body = json!({ "name": "never", "permission_grants": grants });
-        let reply = world
-            .call("POST", &world.v3("service-tokens/"), Some(&body))
-            .await;
+        let reply = world.call("POST", &world.v3("service-tokens/"), Some(&body)).await;
         assert_eq!(reply.status, status, "{body}");
     }
     assert_eq!(world.dbt.tokens().len(), before + 1);
     let next = world.create(json!({ "name": "next" })).await;
-    assert_eq!(
-        next["id"].as_i64(),
-        Some(ids_before + 1),
-        "no id was used up either"
-    );
+    assert_eq!(next["id"].as_i64(), Some(ids_before + 1), "no id was used up either");
     let deleted = world.call("DELETE", &world.v3("projects/812/"), None).await;
     assert_eq!(deleted.status, 204);
     let body = json!({
         "name": "never",
         "permission_grants": [{ "permission_set": "readonly", "project_id": 812 }],
     });
-    assert_eq!(
-        world
-            .call("POST", &world.v3("service-tokens/"), Some(&body))
-            .await
-            .status,
-        404
-    );
+    assert_eq!(world.call("POST", &world.v3("service-tokens/"), Some(&body)).await.status, 404);
 }
 
 #[tokio::test]
 async fn point_9_deletion_is_soft() {
     let world = World::start().await;
-    let created = world
-        .create(
-            json!({ "name": "doomed", "permission_grants": [{ "permission_set": "readonly" }] }),
-        )
-        .await;
+    let created = world.create(json!({ "name": "doomed", "permission_grants": [{ "permission_set": "readonly" }] })).await;
     let id = created["id"].as_i64().expect("an id");
     let path = world.v3(&format!("service-tokens/{id}/"));
     let deleted = world.call("DELETE", &path, None).await;
     assert_eq!((deleted.status, deleted.body.len()), (204, 0));
     let shown = world.get(&path).await.data();
-    assert_eq!(
-        (&shown["state"], &shown["permission_grants"]),
-        (&json!(2), &json!([]))
-    );
+    assert_eq!((&shown["state"], &shown["permission_grants"]), (&json!(2), &json!([])));
     assert_ne!(shown["updated_at"], created["updated_at"]);
     assert_eq!(shown["created_at"], created["created_at"]);
-    assert!(
-        world
-            .get(&world.v3("service-tokens/"))
-            .await
-            .ids()
-            .contains(&id)
-    );
-    assert!(
-        !world
-            .get(&world.v3("service-tokens/?state=1"))
-            .await
-            .ids()
-            .contains(&id)
-    );
-    assert!(
-        world
-            .get(&world.v3("service-tokens/?state=2"))
-            .await
-            .ids()
-            .contains(&id)
-    );
+    assert!(world.get(&world.v3("service-tokens/")).await.ids().contains(&id));
+    assert!(!world.get(&world.v3("service-tokens/?state=1")).await.ids().contains(&id));
+    assert!(world.get(&world.v3("service-tokens/?state=2")).await.ids().contains(&id));
     assert_eq!(world.call("DELETE", &path, None).await.status, 204);
     world.dbt.set_modes(|modes| {
         modes.deleted_get = DeletedGet::NotFound;
@@ -318,23 +229,13 @@ async fn point_9_deletion_is_soft() {
     });
     assert_eq!(world.get(&path).await.status, 404);
     assert_eq!(world.call("DELETE", &path, None).await.status, 404);
-    assert!(
-        !world
-            .get(&world.v3("service-tokens/"))
-            .await
-            .ids()
-            .contains(&id)
-    );
+    assert!(!world.get(&world.v3("service-tokens/")).await.ids().contains(&id));
 }
 
 #[tokio::test]
 async fn point_10_put_renames_and_nothing_else() {
     let world = World::start().await;
-    let created = world
-        .create(
-            json!({ "name": "before", "permission_grants": [{ "permission_set": "readonly" }] }),
-        )
-        .await;
+    let created = world.create(json!({ "name": "before", "permission_grants": [{ "permission_set": "readonly" }] })).await;
     let path = world.v3(&format!("service-tokens/{}/", created["id"]));
     let body = json!({
         "name": "after",
@@ -356,24 +257,17 @@ async fn point_10_put_renames_and_nothing_else() {
 async fn point_11_times_are_spaced_settable_and_moved_by_use() {
     let world = World::start().await;
     let created_at = "2023-07-18T23:59:59.000001Z".parse().expect("a time");
-    let old = world.dbt.add_token(
-        SeedToken::new("old", &[Grant::new("readonly")])
-            .created_at(created_at)
-            .in_format(StringFormat::Legacy),
-    );
+    let old = world
+        .dbt
+        .add_token(SeedToken::new("old", &[Grant::new("readonly")]).created_at(created_at).in_format(StringFormat::Legacy));
     assert!(old.string.contains(&old.uid));
     let path = world.v3(&format!("service-tokens/{}/", old.id));
     let shown = world.get(&path).await.data();
     assert_eq!(shown["created_at"], "2023-07-18 23:59:59.000001+00:00");
     assert_eq!(shown["last_used"], Value::Null);
-    world
-        .call_as(&old.string, "GET", &world.v2("jobs/"), None)
-        .await;
+    world.call_as(&old.string, "GET", &world.v2("jobs/"), None).await;
     let used = world.get(&path).await.data()["last_used"].clone();
     let used = used.as_str().expect("a time");
-    assert_eq!(
-        (used.len(), &used[10..11], &used[26..]),
-        (32, " ", "+00:00")
-    );
+    assert_eq!((used.len(), &used[10..11], &used[26..]), (32, " ", "+00:00"));
     assert_eq!(world.dbt.authenticates(&old.string), Some(old.id));
 }
