@@ -149,10 +149,11 @@ pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
     Plan { step, wake_at, report }
 }
 
-/// A ledger of another installation counts for nothing: this cluster may be a copy of that one.
+/// A ledger of another installation counts for nothing: this cluster may be a copy of that one. Nor does one that names
+/// none, since every entry was written with it.
 fn of_this_installation(observation: &Observation) -> Observation {
     let mut observation = observation.clone();
-    if observation.ledger.installation.as_ref().is_some_and(|installation| *installation != observation.installation) {
+    if observation.ledger.installation.as_ref() != Some(&observation.installation) {
         observation.ledger = Ledger::default();
     }
     observation

@@ -42,6 +42,8 @@ fn a_ledger_of_another_installation_counts_for_nothing() {
     check(&elsewhere(object().attempt(6, Cause::First, 0)), "open; serial now+0, next now+0 First x0");
     check(&elsewhere(object().published(5, 2202).slot_lost(5).unlisted(2202)), "rebuild; serial 1");
     check(&elsewhere(object().published(5, 2202)), "rebuild; serial 5, current 5:2202");
+    let nobodys = object().published(5, 2202).listed(9, 2209).with(|it| it.ledger.installation = None);
+    check(&nobodys, "rebuild; serial 9, current 5:2202");
 }
 
 #[test]
