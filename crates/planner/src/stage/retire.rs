@@ -86,7 +86,10 @@ pub(crate) fn waiting_for(observation: &Observation, entry: Entry, replaced: Opt
         let message = format!("Secret {} does not hold token {} yet", desired.secret_name, current.token);
         return vec![Waiting { rule: "Secret", message }];
     }
-    let due = later(replaced.unwrap_or(now), desired.retire_after);
+    let Some(replaced) = replaced else {
+        return vec![Waiting { rule: "Overlap", message: "its replacement was not seen yet".into() }];
+    };
+    let due = later(replaced, desired.retire_after);
     if now < due && observation.life(entry.token) != Life::Inactive {
         return vec![Waiting { rule: "Overlap", message: format!("minimum overlap until {}", minute(due)) }];
     }
@@ -182,6 +185,13 @@ mod tests {
         check(&two(3600), "retire 3:2183 after 5");
         check(&two(10), "retire 4:2190 after 5");
         check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
+    }
+
+    #[test]
+    fn a_rule_does_not_move_with_the_time() {
+        let current = Entry { serial: Serial(5), token: crate::identity::TokenId(2202) };
+        let told = |now| waiting_for(&object().published(5, 2202), current, None, now);
+        assert_eq!(told(now()), told(at(3600)));
     }
 
     #[test]
