@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::desired::Desired;
 use crate::effect::{Effect, LedgerEntry, Need};
 use crate::gate;
 use crate::identity::{Serial, TokenId};
@@ -10,6 +11,8 @@ use crate::ledger::Entry;
 use crate::observation::{Life, Observation};
 use crate::plan::Turn;
 use crate::report::{RetiringRecord, Waiting};
+use crate::stage::admit::admit;
+use crate::stage::set_back::set_back;
 use crate::stage::write;
 
 /// Retires the oldest replaced token that may go.
@@ -82,6 +85,12 @@ pub(crate) fn retirement(
 /// The rules that do not hold yet for a retiring token, for the status.
 pub(crate) fn waiting_for(observation: &Observation, entry: Entry, replaced: Option<Timestamp>, now: Timestamp) -> Vec<Waiting> {
     let (Some(current), Ok(desired)) = (observation.ledger.current, &observation.desired) else { return Vec::new() };
+    if observation.deleted_at.is_some() {
+        return Vec::new();
+    }
+    if let Some(message) = hindrance(observation, desired, entry, now) {
+        return vec![Waiting { rule: "Verification", message }];
+    }
     if !observation.target_shows(current.token) {
         let message = format!("Secret {} does not hold token {} yet", desired.secret_name, current.token);
         return vec![Waiting { rule: "Secret", message }];
@@ -94,6 +103,24 @@ pub(crate) fn waiting_for(observation: &Observation, entry: Entry, replaced: Opt
         return vec![Waiting { rule: "Overlap", message: format!("minimum overlap until {}", minute(due)) }];
     }
     Vec::new()
+}
+
+/// Why nothing is revoked at all, however long the overlap has been.
+fn hindrance(observation: &Observation, desired: &Desired, entry: Entry, now: Timestamp) -> Option<String> {
+    if observation.life(entry.token) == Life::Inactive {
+        return None;
+    }
+    if matches!(admit(observation, now), Turn::Take(..)) {
+        return Some("nothing is revoked while the object is suspended or stalled".into());
+    }
+    if observation.ledger.set_back.is_some() || matches!(set_back(observation, now), Turn::Take(..)) {
+        return Some("nothing is revoked until a person confirms what DbtAccount tells of (SetBack)".into());
+    }
+    if observation.account.open().is_none() {
+        return Some(format!("DbtAccount {} is not ready", desired.account));
+    }
+    let known = observation.life(entry.token) == Life::Active && !observation.is_ours(entry.token);
+    known.then(|| format!("token {} carries no mark of this object; revoke it in dbt", entry.token))
 }
 
 /// A time plus a length, at the end of time at the latest.
@@ -185,6 +212,34 @@ mod tests {
         check(&two(3600), "retire 3:2183 after 5");
         check(&two(10), "retire 4:2190 after 5");
         check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
+    }
+
+    fn waits(observation: &Observation, expected: &[(&str, &str)]) {
+        let entry = observation.ledger.retiring[0];
+        let found = waiting_for(observation, entry, replaced_at(observation, entry.token), now());
+        let found: Vec<_> = found.iter().map(|rule| (rule.rule, rule.message.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_rules_that_do_not_hold_yet() {
+        let recent = || object().published(5, 2202).retiring(4, 2190, 100);
+        waits(&replaced(), &[]);
+        waits(&recent(), &[("Overlap", "minimum overlap until 2026-11-24T07:49Z")]);
+        waits(&recent().inactive(2190), &[]);
+        waits(&recent().claimed(), &[("Secret", "Secret dagster-dbt does not hold token 2202 yet")]);
+        let suspended = "nothing is revoked while the object is suspended or stalled";
+        waits(&replaced().with_desired(|it| it.suspended = true), &[("Verification", suspended)]);
+        waits(&replaced().with(|it| it.senior = Some("airflow".into())), &[("Verification", suspended)]);
+        let set_back = "nothing is revoked until a person confirms what DbtAccount tells of (SetBack)";
+        waits(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), &[("Verification", set_back)]);
+        waits(&replaced().listed(9, 2209), &[("Verification", set_back)]);
+        waits(&replaced().not_ready(), &[("Verification", "DbtAccount analytics is not ready")]);
+        let renamed = replaced().token(2190, |token| token.mark = None);
+        waits(&renamed, &[]);
+        let stray = "token 2190 carries no mark of this object; revoke it in dbt";
+        waits(&renamed.slot_lost(4), &[("Verification", stray)]);
+        waits(&replaced().deleted(1, crate::desired::DeletionPolicy::Revoke), &[]);
     }
 
     #[test]
