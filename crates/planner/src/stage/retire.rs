@@ -119,6 +119,9 @@ fn hindrance(observation: &Observation, desired: &Desired, entry: Entry, now: Ti
     if observation.account.open().is_none() {
         return Some(format!("DbtAccount {} is not ready", desired.account));
     }
+    if observation.ledger.current.is_some_and(|current| current.serial < entry.serial) {
+        return Some(format!("token {} is newer than the published one; it goes after the next rotation", entry.token));
+    }
     let known = observation.life(entry.token) == Life::Active && !observation.is_ours(entry.token);
     known.then(|| format!("token {} carries no mark of this object; revoke it in dbt", entry.token))
 }
@@ -235,6 +238,8 @@ mod tests {
         waits(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), &[("Verification", set_back)]);
         waits(&replaced().listed(9, 2209), &[("Verification", set_back)]);
         waits(&replaced().not_ready(), &[("Verification", "DbtAccount analytics is not ready")]);
+        let newer = "token 2206 is newer than the published one; it goes after the next rotation";
+        waits(&object().published(5, 2202).retiring(6, 2206, 3600), &[("Verification", newer)]);
         let renamed = replaced().token(2190, |token| token.mark = None);
         waits(&renamed, &[]);
         let stray = "token 2190 carries no mark of this object; revoke it in dbt";
