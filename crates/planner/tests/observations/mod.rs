@@ -1,0 +1,503 @@
+//! Observations at random: any at all, however little sense its parts make together. Small pools of serials, tokens and
+//! times make the parts meet; their ends make the arithmetic sweat.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects, Refusal};
+use dbt_token_planner::grant::{self, AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
+use dbt_token_planner::identity::{
+    AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, PermissionSet, ProjectId, RenderRule, Serial, TokenId,
+    TokenUid, WriteCategory,
+};
+use dbt_token_planner::ledger::{Attempt, Cause, Entry, Ledger, MAXIMUM_RETIRING};
+use dbt_token_planner::mark::Mark;
+use dbt_token_planner::observation::{
+    Account, Allowance, Budget, Condemnation, CondemnedReason, Observation, OpenAccount, Owner, Project, Reading, Record, Slot,
+    SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
+};
+use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Replacement, RetiringRecord};
+use jiff::Timestamp;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option::{self, weighted};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+/// 2026-11-24T07:40:00Z.
+pub const NOW_SECONDS: i64 = 1_795_506_000;
+
+/// The moment at which most properties look.
+pub fn now() -> Timestamp {
+    Timestamp::from_second(NOW_SECONDS).expect("a time in range")
+}
+
+/// Any time: near now as a rule, at the ends of time now and then.
+pub fn time() -> impl Strategy<Value = Timestamp> {
+    let near = select(vec![-90_000_i64, -3600, -600, -60, -1, 0, 1, 59, 600, 3600, 90_000]);
+    prop_oneof![
+        9 => near.prop_map(|seconds| Timestamp::from_second(NOW_SECONDS + seconds).expect("a time in range")),
+        1 => select(vec![Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH]),
+    ]
+}
+
+fn serial() -> impl Strategy<Value = Serial> {
+    let odd = vec![0, -1, i64::MIN, i64::MAX, NOW_SECONDS, NOW_SECONDS + 1, 400_000_000_000];
+    prop_oneof![12 => 1_i64..7, 1 => select(odd)].prop_map(Serial)
+}
+
+fn token_id() -> impl Strategy<Value = TokenId> {
+    prop_oneof![20 => 1_i64..7, 1 => select(vec![0, -1, i64::MIN, i64::MAX])].prop_map(TokenId)
+}
+
+fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    select(words).prop_map(str::to_owned)
+}
+
+fn installation() -> impl Strategy<Value = Installation> {
+    prop_oneof![9 => Just("here"), 1 => Just("there")].prop_map(Installation::new)
+}
+
+fn set() -> impl Strategy<Value = PermissionSet> {
+    select(vec!["job_admin", "job_admin", "metadata_only", "brand_new"]).prop_map(PermissionSet::new)
+}
+
+fn kinds() -> impl Strategy<Value = BTreeSet<WriteCategory>> {
+    prop_oneof![
+        4 => Just(BTreeSet::new()),
+        1 => btree_set(select(vec!["all", "staging"]).prop_map(WriteCategory::new), 0..3),
+    ]
+}
+
+fn row() -> impl Strategy<Value = GrantRow> {
+    let scope = prop_oneof![Just(Scope::All), select(vec![700, 701]).prop_map(|id| Scope::Project(ProjectId(id)))];
+    (set(), scope, kinds()).prop_map(|(permission_set, scope, writable)| GrantRow { permission_set, scope, writable })
+}
+
+/// Often exactly what the simplest declaration asks for.
+fn rows() -> impl Strategy<Value = GrantRows> {
+    prop_oneof![2 => Just(simple_rows()), 1 => vec(row(), 0..3).prop_map(GrantRows::new)]
+}
+
+fn simple_rows() -> GrantRows {
+    grant::resolve(&simple(), &[]).expect("no names")
+}
+
+fn simple() -> Vec<Permission> {
+    vec![Permission { permission_set: PermissionSet::new("job_admin"), projects: Projects::All, writable: BTreeSet::new() }]
+}
+
+fn permission() -> impl Strategy<Value = Permission> {
+    let reference = prop_oneof![
+        select(vec![700, 701]).prop_map(|id| ProjectReference::Id(ProjectId(id))),
+        text(&["Finance", "Shop", "Nowhere"]).prop_map(ProjectReference::Name),
+    ];
+    let projects = prop_oneof![Just(Projects::All), vec(reference, 1..3).prop_map(Projects::Named)];
+    (set(), projects, kinds()).prop_map(|(permission_set, projects, writable)| Permission { permission_set, projects, writable })
+}
+
+fn policy() -> impl Strategy<Value = DeletionPolicy> {
+    select(vec![DeletionPolicy::Revoke, DeletionPolicy::Retain])
+}
+
+fn length() -> impl Strategy<Value = Duration> {
+    select(vec![
+        Duration::ZERO,
+        Duration::from_secs(600),
+        Duration::from_secs(600),
+        Duration::from_secs(7_776_000),
+        Duration::MAX,
+    ])
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    let permissions = prop_oneof![2 => Just(simple()), 1 => vec(permission(), 1..3)];
+    let environment = option::of(Just(EnvironmentId(9)));
+    (permissions, environment, any::<bool>(), length(), policy(), weighted(0.05, Just(()))).prop_map(
+        |(permissions, verification_environment, allow_unproven, retire_after, deletion_policy, suspended)| Desired {
+            account: "analytics".into(),
+            token_name: "finance/dagster".into(),
+            permissions,
+            secret_name: "dagster-dbt".into(),
+            verification_environment,
+            allow_unproven,
+            retire_after,
+            deletion_policy,
+            suspended: suspended.is_some(),
+        },
+    )
+}
+
+fn declaration() -> impl Strategy<Value = Result<Desired, Refusal>> {
+    let refused = Refusal::InvalidSpec { field: "secret.name".into(), why: "odd".into(), remedy: "change it".into() };
+    prop_oneof![
+        20 => desired().prop_map(Ok),
+        1 => Just(Err(refused)),
+        1 => Just(Err(Refusal::NotImplemented { field: "spec.adopt".into() })),
+    ]
+}
+
+fn cause() -> impl Strategy<Value = Cause> {
+    use Cause::{First, PermissionsChanged, ProjectMoved, Requested, SlotLost, TokenLost, TokenUnusable};
+    select(vec![First, PermissionsChanged, ProjectMoved, Requested, SlotLost, TokenLost, TokenUnusable])
+}
+
+fn fingerprint() -> impl Strategy<Value = Fingerprint> {
+    prop_oneof![3 => Just(simple_rows().fingerprint()), 1 => rows().prop_map(|rows| rows.fingerprint())]
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let failures = select(vec![0, 0, 0, 1, 2, 6, u32::MAX]);
+    (serial(), fingerprint(), failures, cause()).prop_map(|(serial, fingerprint, failures, cause)| Attempt {
+        serial,
+        fingerprint,
+        failures,
+        cause,
+    })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    (serial(), token_id()).prop_map(|(serial, token)| Entry { serial, token })
+}
+
+fn annotation() -> impl Strategy<Value = Option<String>> {
+    weighted(0.2, text(&["morning", "noon"]))
+}
+
+/// Any ledger that could have been written: it is trusted, so no serial and no token stands in it twice. The highest serial
+/// is as a rule not below what the ledger names.
+fn ledger() -> impl Strategy<Value = Ledger> {
+    let retiring = prop_oneof![3 => vec(entry(), 0..2), 1 => vec(entry(), 0..5)];
+    let names = (option::of(attempt()), weighted(0.8, entry()), retiring);
+    let rest = (weighted(0.9, installation()), serial(), weighted(0.8, Just(())), weighted(0.1, policy()));
+    (names, rest, weighted(0.05, serial()), annotation(), weighted(0.1, Just(()))).prop_map(
+        |((next, current, retiring), (installation, serial, sound, deletion), set_back, handled_rotate_at, blank)| {
+            if blank.is_some() {
+                return Ledger { installation, deletion, ..Ledger::default() };
+            }
+            let (mut serials, mut tokens) = (BTreeSet::new(), BTreeSet::new());
+            let mut is_new = |entry: &Entry| serials.insert(entry.serial) && tokens.insert(entry.token);
+            let current = current.filter(&mut is_new);
+            let retiring: Vec<Entry> = retiring.into_iter().filter(&mut is_new).take(MAXIMUM_RETIRING).collect();
+            let next = next.filter(|attempt| !serials.contains(&attempt.serial));
+            let named =
+                next.iter().map(|attempt| attempt.serial).chain(current.iter().chain(&retiring).map(|entry| entry.serial));
+            let highest = named.map(|serial| serial.0).max().filter(|_| sound.is_some()).unwrap_or(serial.0);
+            let serial = serial.0.max(highest);
+            Ledger { installation, serial, next, current, retiring, deletion, set_back, handled_rotate_at }
+        },
+    )
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    let filled = (token_id(), fingerprint()).prop_map(|(token, granted)| SlotContent::Filled {
+        token,
+        uid: TokenUid::new("abcdefg"),
+        granted,
+    });
+    let content = prop_oneof![1 => Just(SlotContent::Empty), 3 => filled];
+    let reason = select(vec![CondemnedReason::GrantsDiffer, CondemnedReason::VerificationRefused, CondemnedReason::Superseded]);
+    let condemned = weighted(0.2, reason.prop_map(|reason| Condemnation { reason, detail: "HTTP 401".into() }));
+    (serial(), content, any::<bool>(), weighted(0.1, Just(())), condemned, time()).prop_map(
+        |(serial, content, committed, retained, condemned, created_at)| Slot {
+            serial,
+            content,
+            committed,
+            retained: retained.is_some(),
+            condemned,
+            created_at,
+        },
+    )
+}
+
+fn mark() -> impl Strategy<Value = Mark> {
+    let owner = prop_oneof![9 => Just("uid-1"), 1 => Just("uid-2")].prop_map(OwnerUid::new);
+    (installation(), owner, serial()).prop_map(|(installation, owner, serial)| Mark { installation, owner, serial })
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    let active = prop_oneof![3 => Just(true), 1 => Just(false)];
+    (token_id(), weighted(0.9, mark()), active, rows(), option::of(time()), weighted(0.3, time())).prop_map(
+        |(id, mark, active, rows, created_at, last_used)| Token {
+            id,
+            uid: TokenUid::new("abcdefg"),
+            name: "finance/dagster".into(),
+            mark,
+            active,
+            rows,
+            created_at,
+            last_used,
+        },
+    )
+}
+
+/// Something that was read at any time, or was not.
+fn reading<T: Clone + std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Reading<T>> {
+    (value, time(), weighted(0.85, Just(()))).prop_map(|(value, taken_at, known)| match known {
+        Some(()) => Reading::Known { value, taken_at },
+        None => Reading::Unknown,
+    })
+}
+
+fn account_grant() -> impl Strategy<Value = AccountGrant> {
+    let sets = prop_oneof![
+        2 => Just(AllowedSets::Any),
+        1 => btree_set(set(), 0..3).prop_map(AllowedSets::Named),
+    ];
+    let projects = prop_oneof![
+        2 => Just(AllowedProjects::All),
+        1 => btree_set(select(vec![700, 701]).prop_map(ProjectId), 0..3).prop_map(AllowedProjects::Named),
+    ];
+    (sets, projects, kinds(), option::of(0_u32..4)).prop_map(|(sets, projects, writable, maximum_tokens)| AccountGrant {
+        sets,
+        projects,
+        writable,
+        maximum_tokens,
+    })
+}
+
+fn allowance() -> impl Strategy<Value = Allowance> {
+    prop_oneof![
+        4 => Just(Allowance::Free),
+        1 => time().prop_map(|free_at| Allowance::UsedUp { limit: 200, free_at }),
+    ]
+}
+
+fn project() -> impl Strategy<Value = Project> {
+    (select(vec![700, 701]), text(&["Finance", "Shop"])).prop_map(|(id, name)| Project { id: ProjectId(id), name })
+}
+
+fn open_account() -> impl Strategy<Value = OpenAccount> {
+    let tokens = vec(token(), 0..6).prop_map(|all| all.into_iter().map(|token| (token.id, token)).collect::<BTreeMap<_, _>>());
+    let environments = btree_map(select(vec![700, 701]).prop_map(ProjectId), Just(EnvironmentId(9)), 0..2);
+    let read = (reading(tokens), btree_map(token_id(), time(), 0..3), reading(vec(project(), 0..3)), reading(environments));
+    let limit = TokenLimit { scope: "namespace finance".into(), count: 3, limit: 3 };
+    let allowed = (vec(account_grant(), 0..4), allowance(), allowance(), weighted(0.05, Just(limit)));
+    (read, allowed, weighted(0.05, Just(())), weighted(0.1, serial())).prop_map(
+        |((tokens, gone, projects, environments), (grants, ordinary, repair, crowded_out), suspended, set_back_confirmed)| {
+            OpenAccount {
+                id: AccountId(42),
+                plan: "enterprise".into(),
+                suspended: suspended.is_some(),
+                tokens,
+                gone,
+                projects,
+                environments,
+                grants,
+                budget: Budget { ordinary, repair },
+                crowded_out,
+                set_back_confirmed,
+            }
+        },
+    )
+}
+
+fn account() -> impl Strategy<Value = Account> {
+    prop_oneof![
+        18 => open_account().prop_map(|account| Account::Ready(Box::new(account))),
+        1 => Just(Account::NotReady { reason: "Unreachable".into(), message: "time-out".into() }),
+        1 => Just(Account::Missing),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Option<RenderRule>> {
+    weighted(0.95, prop_oneof![9 => Just("rule-1"), 1 => Just("rule-2")].prop_map(RenderRule::new))
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let ours = (weighted(0.9, token_id()), rule(), weighted(0.9, Just(())))
+        .prop_map(|(token, rule, intact)| Target::Ours(TargetState { token, rule, intact: intact.is_some() }));
+    prop_oneof![
+        3 => Just(Target::Missing),
+        16 => ours,
+        1 => Just(Target::Foreign { manager: "helm".into() }),
+        1 => Just(Target::OtherOwner { name: "ci".into() }),
+    ]
+}
+
+/// A condition that could have been written.
+fn condition() -> impl Strategy<Value = Condition> {
+    use ConditionStatus::{False, True, Unknown};
+    use ConditionType::{Ready, Reconciling, Rotating, Stalled, TokenUsable};
+    select(vec![
+        (Ready, True, "Published"),
+        (Ready, True, "Published"),
+        (Ready, True, "PolicyViolation"),
+        (Ready, True, "PublishedUnproven"),
+        (Ready, Unknown, "Progressing"),
+        (Ready, False, "VerificationRefused"),
+        (TokenUsable, True, "VerificationPassed"),
+        (TokenUsable, False, "TokenLost"),
+        (TokenUsable, Unknown, "Unprobeable"),
+        (TokenUsable, Unknown, "NoToken"),
+        (Rotating, False, "UpToDate"),
+        (Reconciling, True, "Progressing"),
+        (Stalled, True, "VerificationRefused"),
+        (Stalled, True, "PolicyRefused"),
+    ])
+    .prop_map(|(kind, status, reason)| Condition { kind, status, reason: reason.into(), message: "as before".into() })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let published = weighted(0.8, (token_id(), time()).prop_map(|(token, at)| Published { token, at }));
+    let retiring = vec((token_id(), time()).prop_map(|(token, replaced_at)| RetiringRecord { token, replaced_at }), 0..3);
+    let replacement = (cause(), token_id(), option::of(token_id()), option::of(time()), option::of(time())).prop_map(
+        |(cause, token, previous, published_at, retired_at)| Replacement { cause, token, previous, published_at, retired_at },
+    );
+    let conditions = vec(condition(), 0..4).prop_map(|all| {
+        let mut kinds = BTreeSet::new();
+        all.into_iter().filter(|condition| kinds.insert(condition.kind)).collect::<Vec<_>>()
+    });
+    (0_i64..3, published, retiring, vec(replacement, 0..7), option::of(time()), conditions).prop_map(
+        |(observed_generation, published, retiring, history, last_rotation, conditions)| Record {
+            observed_generation,
+            published,
+            retiring,
+            history,
+            last_rotation,
+            conditions,
+        },
+    )
+}
+
+fn trouble() -> impl Strategy<Value = Option<Trouble>> {
+    use TroubleKind::{Cluster, DbtUnavailable, SecretRefused, VerificationInconclusive};
+    let kind = select(vec![Cluster, DbtUnavailable, SecretRefused, VerificationInconclusive]);
+    let trouble =
+        (kind, time(), time()).prop_map(|(kind, since, retry_at)| Trouble { kind, message: "it failed".into(), since, retry_at });
+    weighted(0.2, trouble)
+}
+
+/// Parts that were put together blindly.
+fn blind() -> impl Strategy<Value = Observation> {
+    let slots = vec(slot(), 0..5).prop_map(|mut slots| {
+        // A slot is named after its serial, so there are no two of one; a mere record may lie beside it.
+        slots.sort_by_key(|slot| (slot.serial, slot.retained));
+        slots.dedup_by_key(|slot| (slot.serial, slot.retained));
+        slots
+    });
+    // Boxed: the shrinking trees of all of it together do not fit on the stack of a test's thread.
+    let object = (1_i64..3, time(), weighted(0.95, Just(())), annotation(), declaration().boxed(), policy()).boxed();
+    let state = (ledger().boxed(), record().boxed(), account().boxed(), slots.boxed(), target().boxed(), rule().boxed()).boxed();
+    let rest = (weighted(0.03, Just("airflow".to_owned())), time(), trouble().boxed()).boxed();
+    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble))| {
+        let (generation, created_at, finalizer, rotate_at, desired, deletion_policy) = object;
+        let (ledger, record, account, slots, target, rule) = state;
+        Observation {
+            owner: Owner { uid: OwnerUid::new("uid-1"), namespace: "finance".into(), name: "dagster".into() },
+            installation: Installation::new("here"),
+            generation,
+            created_at,
+            deleted_at: None,
+            finalizer: finalizer.is_some(),
+            rotate_at,
+            desired,
+            deletion_policy,
+            ledger,
+            record,
+            account,
+            slots,
+            target,
+            rule,
+            senior,
+            fresh_after,
+            trouble,
+        }
+    })
+}
+
+/// Any observation at all, of an object that is not deleted: some put together blindly, some with an attempt or a token in
+/// good order among the rest, so that the later stages are reached as well.
+pub fn living() -> impl Strategy<Value = Observation> {
+    prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed()]
+}
+
+/// An attempt whose slot holds a token, as a rule one that dbt lists.
+fn attempting() -> impl Strategy<Value = Observation> {
+    let granted = prop_oneof![1 => Just(GrantRows::default()), 2 => rows()];
+    let token = (3_i64..9, weighted(0.9, granted), fingerprint(), any::<bool>());
+    (blind().boxed(), token, open_account().boxed(), desired().boxed(), target().boxed()).prop_map(
+        |(mut it, (serial, listed, granted, fresh), mut account, desired, target)| {
+            let (serial, id) = (Serial(serial), TokenId(serial));
+            let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial };
+            if let (Some(rows), Reading::Known { value, .. }) = (listed, &mut account.tokens) {
+                value.insert(id, listed_token(id, mark, rows));
+            }
+            if fresh {
+                it.fresh_after = Timestamp::MIN;
+            }
+            let content = SlotContent::Filled { token: id, uid: TokenUid::new("abcdefg"), granted };
+            let slot = Slot { serial, content, committed: false, retained: false, condemned: None, created_at: now() };
+            it.slots.retain(|slot| slot.serial != serial);
+            it.slots.push(slot);
+            it.slots.sort_by_key(|slot| slot.serial);
+            let fingerprint = simple_rows().fingerprint();
+            it.ledger.installation = Some(it.installation.clone());
+            it.ledger.serial = it.ledger.serial.max(serial.0);
+            it.ledger.next = Some(Attempt { serial, fingerprint, failures: 0, cause: Cause::Requested });
+            it.desired = Ok(Desired { permissions: simple(), ..desired });
+            it.account = Account::Ready(Box::new(account));
+            it.target = target;
+            it
+        },
+    )
+}
+
+fn listed_token(id: TokenId, mark: Mark, rows: GrantRows) -> Token {
+    let name = mark.name("finance/dagster");
+    let uid = TokenUid::new("abcdefg");
+    Token { id, uid, name, mark: Some(mark), active: true, rows, created_at: None, last_used: None }
+}
+
+/// Any observation at all.
+pub fn observation() -> impl Strategy<Value = Observation> {
+    (living().boxed(), weighted(0.25, time())).prop_map(|(living, deleted_at)| Observation { deleted_at, ..living })
+}
+
+/// An object that has been published and works, among anything else that may lie around.
+pub fn published() -> impl Strategy<Value = Observation> {
+    (blind().boxed(), 1_i64..7, open_account().boxed())
+        .prop_map(|(observation, serial, account)| publish(observation, serial, account))
+}
+
+fn publish(observation: Observation, serial: i64, mut account: OpenAccount) -> Observation {
+    let mut it = observation;
+    let (current, rows) = (Entry { serial: Serial(serial), token: TokenId(serial) }, simple_rows());
+    let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial: current.serial };
+    let mut tokens = account.tokens.value().cloned().unwrap_or_default();
+    tokens.insert(current.token, listed_token(current.token, mark, rows.clone()));
+    account.tokens = Reading::Known { value: tokens, taken_at: now() };
+    let slot = Slot {
+        serial: current.serial,
+        content: SlotContent::Filled { token: current.token, uid: TokenUid::new("abcdefg"), granted: rows.fingerprint() },
+        committed: true,
+        retained: false,
+        condemned: None,
+        created_at: now(),
+    };
+    it.slots.retain(|slot| slot.serial != current.serial && slot.token() != Some(current.token));
+    it.slots.push(slot);
+    it.slots.sort_by_key(|slot| slot.serial);
+    it.rule = Some(RenderRule::new("rule-1"));
+    it.target = Target::Ours(TargetState { token: Some(current.token), rule: it.rule.clone(), intact: true });
+    it.ledger.installation = Some(it.installation.clone());
+    it.ledger.serial = it.ledger.serial.max(serial);
+    it.ledger.current = Some(current);
+    it.ledger.retiring.retain(|entry| entry.serial != current.serial && entry.token != current.token);
+    it.ledger.next = it.ledger.next.filter(|attempt| attempt.serial != current.serial);
+    it.record.published = Some(Published { token: current.token, at: now() });
+    it.account = Account::Ready(Box::new(account));
+    it
+}
+
+/// A published object that declares what its token may do, and that nobody asked for anything.
+pub fn at_rest() -> impl Strategy<Value = Observation> {
+    (published().boxed(), desired().boxed()).prop_map(|(published, desired)| {
+        let mut it = published;
+        it.desired = Ok(Desired { permissions: simple(), suspended: false, ..desired });
+        it.ledger.next = None;
+        it.ledger.handled_rotate_at = it.rotate_at.clone();
+        it.trouble = None;
+        it.senior = None;
+        it
+    })
+}
