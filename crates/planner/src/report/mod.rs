@@ -214,3 +214,6 @@ pub struct Event {
     /// What happened.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests;
