@@ -184,7 +184,8 @@ fn is_steady(observation: &Observation, step: &Step) -> bool {
         .is_some_and(|ready| ready.status == ConditionStatus::True && IN_ORDER.contains(&ready.reason.as_str()))
         && observation.record.observed_generation == observation.generation;
     let lost = observation.ledger.current.is_none_or(|current| observation.life(current.token) == Life::Inactive);
-    was_in_order && !lost && !applies_an_edit(observation, step)
+    let works = !lost && !observation.current_was_refused();
+    was_in_order && works && !applies_an_edit(observation, step)
 }
 
 fn applies_an_edit(observation: &Observation, step: &Step) -> bool {
@@ -258,6 +259,9 @@ fn usable_words(observation: &Observation, published: &Published) -> (ConditionS
     let token = published.token;
     if observation.life(token) == Life::Inactive {
         return (ConditionStatus::False, "TokenLost", format!("dbt no longer has token {token}"));
+    }
+    if observation.current_was_refused() && observation.ledger.current.is_some_and(|current| current.token == token) {
+        return (ConditionStatus::False, "VerificationRefused", format!("dbt refused token {token} when it was last tried"));
     }
     let untried = untried(observation, published);
     if !untried.is_empty() {

@@ -440,3 +440,10 @@ fn an_attempt_warns_of_unknown_sets_and_of_a_lost_token() {
     assert_eq!(warnings(&published().inactive(2202)), [lost]);
     assert_eq!(warnings(&requested()), []);
 }
+
+#[test]
+fn a_published_token_that_dbt_refused_is_not_called_usable() {
+    let refused = published().attempt(6, Cause::TokenUnusable, 0);
+    usable(&refused, "False VerificationRefused: dbt refused token 2202 when it was last tried");
+    check(&refused, "Unknown Progressing, Reconciling Progressing: creating a token");
+}
