@@ -72,7 +72,9 @@ pub(super) fn ready(observation: &Observation, step: &Step, published: Option<&P
         }
         Step::Wait(Wait::Suspended) => suspended(observation, published),
         Step::Settled => published.map_or_else(|| Verdict::progressing("nothing to do yet"), |it| in_order(observation, it)),
-        _ if is_steady(observation, step) => published.map_or_else(|| waiting(observation, step), |it| in_order(observation, it)),
+        _ if is_steady(observation, step, published) => {
+            published.map_or_else(|| waiting(observation, step), |it| in_order(observation, it))
+        }
         _ => waiting(observation, step),
     }
 }
@@ -176,9 +178,14 @@ fn untried(observation: &Observation, published: &Published) -> Vec<String> {
     untried.iter().map(ToString::to_string).collect()
 }
 
-/// Whether the spec is applied and only the background is busy: the published token works, and this generation was in
-/// order before.
-fn is_steady(observation: &Observation, step: &Step) -> bool {
+/// Whether the spec is applied and only the background is busy: the published token works and is in its Secret, and this
+/// generation was in order before.
+fn is_steady(observation: &Observation, step: &Step, published: Option<&Published>) -> bool {
+    let in_place = published.is_some_and(|published| observation.target_holds(published.token));
+    let refused = observation.trouble.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::SecretRefused);
+    if !in_place || refused && *step == Step::Wait(Wait::Trouble) {
+        return false;
+    }
     let ready = observation.record.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
     let was_in_order = ready
         .is_some_and(|ready| ready.status == ConditionStatus::True && IN_ORDER.contains(&ready.reason.as_str()))

@@ -447,3 +447,21 @@ fn a_published_token_that_dbt_refused_is_not_called_usable() {
     usable(&refused, "False VerificationRefused: dbt refused token 2202 when it was last tried");
     check(&refused, "Unknown Progressing, Reconciling Progressing: creating a token");
 }
+
+#[test]
+fn a_secret_that_is_gone_is_not_called_ready() {
+    let gone = || published().with(|it| it.target = Target::Missing);
+    check(&gone(), "Unknown Progressing, Reconciling Progressing: claiming Secret dagster-dbt");
+    check(
+        &gone().troubled(Cluster, 20),
+        "Unknown Progressing, Reconciling ProgressingWithRetry: it failed since 2026-11-24T07:39Z",
+    );
+    check(&published().claimed(), "Unknown Progressing, Reconciling Progressing: writing Secret dagster-dbt");
+}
+
+#[test]
+fn a_secret_that_the_cluster_refuses_is_stalled() {
+    let message = "it failed; check quota, admission policy and RBAC of the namespace";
+    stalled(&object().attempt(6, Cause::First, 0).troubled(SecretRefused, 20), "SecretRefused", message);
+    stalled(&published().with(|it| it.target = Target::Missing).troubled(SecretRefused, 20), "SecretRefused", message);
+}
