@@ -191,15 +191,20 @@ fn after_held(step: Step) -> Step {
     }
 }
 
-/// Whether a recent failure makes this step wait: dbt's failures hold back what needs dbt, the cluster's what needs it.
+/// Whether a recent failure makes this step wait.
 fn holds_back(trouble: &Trouble, step: &Step, now: Timestamp) -> bool {
+    trouble.retry_at > now && concerns(trouble, step)
+}
+
+/// Whether the failure was one of this step's side: dbt's failures concern what needs dbt, the cluster's what needs it.
+pub(crate) fn concerns(trouble: &Trouble, step: &Step) -> bool {
     let needs_dbt = match step {
         Step::Read(_) => true,
         Step::Act(effect) => effect.calls_dbt(),
         _ => return false,
     };
     let about_dbt = matches!(trouble.kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive);
-    trouble.retry_at > now && about_dbt == needs_dbt
+    about_dbt == needs_dbt
 }
 
 /// A time that has passed wakes nobody, and must not hide one that is still to come.

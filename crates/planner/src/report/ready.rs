@@ -6,7 +6,7 @@ use crate::grant;
 use crate::ledger::Cause;
 use crate::observation::{Account, CondemnedReason, Life, Observation, Trouble, TroubleKind};
 use crate::permission;
-use crate::plan::{Step, Wait};
+use crate::plan::{self, Step, Wait};
 use crate::report::words;
 use crate::report::{Condition, ConditionStatus, ConditionType, Published};
 
@@ -65,6 +65,9 @@ pub(super) fn ready(observation: &Observation, step: &Step, published: Option<&P
     if let Some(lasting) = lasting(observation, step) {
         return lasting;
     }
+    // A retry that is due has not succeeded yet: what failed is told until then, so that the status does not flap.
+    let retried = observation.trouble.as_ref().is_some_and(|trouble| plan::concerns(trouble, step));
+    let step = if retried { &Step::Wait(Wait::Trouble) } else { step };
     match step {
         Step::Blocked(block) => {
             let (reason, message) = words::block(observation, block);

@@ -465,3 +465,16 @@ fn a_secret_that_the_cluster_refuses_is_stalled() {
     stalled(&object().attempt(6, Cause::First, 0).troubled(SecretRefused, 20), "SecretRefused", message);
     stalled(&published().with(|it| it.target = Target::Missing).troubled(SecretRefused, 20), "SecretRefused", message);
 }
+
+/// What a failure says must not come and go with each retry.
+#[test]
+fn a_failure_is_told_until_a_retry_succeeds() {
+    let message = "it failed; check quota, admission policy and RBAC of the namespace";
+    let claiming = object().attempt(6, Cause::First, 0);
+    check(&claiming.clone().troubled(SecretRefused, 0), &format!("False SecretRefused, Stalled SecretRefused: {message}"));
+    check(
+        &object().listless().troubled(DbtUnavailable, -1),
+        "False DbtUnavailable, Reconciling ProgressingWithRetry: it failed since 2026-11-24T07:39Z; it is tried again by itself",
+    );
+    check(&claiming.troubled(DbtUnavailable, 0), "Unknown Progressing, Reconciling Progressing: claiming Secret dagster-dbt");
+}
