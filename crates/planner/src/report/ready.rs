@@ -1,5 +1,6 @@
 //! The condition Ready, and with it Stalled and Reconciling: what a person or a deployment tool reads first.
 
+use crate::desired::DeletionPolicy;
 use crate::effect::{Effect, LedgerEntry};
 use crate::gate;
 use crate::grant;
@@ -96,6 +97,9 @@ fn deleting(observation: &Observation, step: &Step) -> Verdict {
         return Verdict::stall(reason, message);
     }
     let message = match observation.ledger.current.or(observation.ledger.retiring.first().copied()) {
+        Some(entry) if observation.ledger.deletion.unwrap_or(observation.deletion_policy) == DeletionPolicy::Retain => {
+            format!("token {} and Secret {} are left in place", entry.token, words::names(observation).0)
+        }
         Some(entry) => format!("token {} is being revoked", entry.token),
         None => "the object is being deleted".into(),
     };

@@ -478,3 +478,9 @@ fn a_failure_is_told_until_a_retry_succeeds() {
     );
     check(&claiming.troubled(DbtUnavailable, 0), "Unknown Progressing, Reconciling Progressing: claiming Secret dagster-dbt");
 }
+
+#[test]
+fn a_retained_token_is_not_said_to_be_revoked() {
+    let retained = published().deleted(60, DeletionPolicy::Retain).with(|it| it.ledger.deletion = Some(DeletionPolicy::Retain));
+    check(&retained, "False Deleting, Reconciling Progressing: token 2202 and Secret dagster-dbt are left in place");
+}
