@@ -484,3 +484,15 @@ fn a_retained_token_is_not_said_to_be_revoked() {
     let retained = published().deleted(60, DeletionPolicy::Retain).with(|it| it.ledger.deletion = Some(DeletionPolicy::Retain));
     check(&retained, "False Deleting, Reconciling Progressing: token 2202 and Secret dagster-dbt are left in place");
 }
+
+#[test]
+fn a_missing_project_of_an_empty_account_offers_no_empty_list() {
+    let empty = |account: &mut crate::observation::OpenAccount| {
+        account.projects = Reading::Known { value: Vec::new(), taken_at: now() };
+    };
+    stalled(
+        &object().edited(vec![permission("job_admin", &["Finance"])]).with_account(empty),
+        "ProjectNotFound",
+        "account 42 has no active project Finance; it has none at all that the credential can see",
+    );
+}

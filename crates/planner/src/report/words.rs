@@ -81,6 +81,10 @@ fn policy_refused(observation: &Observation, account: &str, row: &GrantRow) -> S
 fn project(observation: &Observation, unresolved: &Unresolved) -> (&'static str, String) {
     let account = observation.account.open().map_or_else(String::new, |account| account.id.to_string());
     match unresolved {
+        Unresolved::NotFound { wanted, near } if near.is_empty() => {
+            let none = "it has none at all that the credential can see";
+            ("ProjectNotFound", format!("account {account} has no active project {wanted}; {none}"))
+        }
         Unresolved::NotFound { wanted, near } => {
             let near: Vec<String> = near.iter().map(|project| format!("{} ({})", project.name, project.id)).collect();
             ("ProjectNotFound", format!("account {account} has no active project {wanted}; one of: {}", near.join(", ")))
