@@ -111,7 +111,8 @@ fn history(observation: &Observation, step: &Step, published: Option<&Published>
         Step::Act(Effect::Prove { token, .. }) => {
             let attempt = observation.ledger.next.as_ref();
             let cause = attempt.map_or(Cause::First, |attempt| attempt.cause);
-            if let Some(previous) = observation.ledger.current {
+            let is_told = history.iter().any(|replacement| replacement.token == *token);
+            if let Some(previous) = observation.ledger.current.filter(|_| !is_told) {
                 let previous = Some(previous.token);
                 history.insert(0, Replacement { cause, token: *token, previous, published_at: None, retired_at: None });
             }

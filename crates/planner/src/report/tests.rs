@@ -381,6 +381,8 @@ fn history_remembers_replacements() {
         retired_at: None,
     };
     assert_eq!(begun, std::slice::from_ref(&replacement));
+    // Planned again, it is not told twice.
+    assert_eq!(proving.with(|it| it.record.history.clone_from(&begun)).plan().report.history, begun);
     let swapped = object().published(6, 2206).retiring(5, 2202, 9).with(|it| it.record.history = begun);
     let shown = Replacement { published_at: Some(at(-86_400)), ..replacement };
     assert_eq!(swapped.plan().report.history, std::slice::from_ref(&shown));
