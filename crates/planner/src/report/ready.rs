@@ -156,6 +156,10 @@ fn suspended(observation: &Observation, published: Option<&Published>) -> Verdic
 fn in_order(observation: &Observation, published: &Published) -> Verdict {
     let (secret, account) = words::names(observation);
     let token = published.token;
+    let before = before(observation, published, ConditionType::Ready).filter(|it| IN_ORDER.contains(&it.reason.as_str()));
+    if let Some(before) = before.filter(|_| !can_be_judged(observation, published)) {
+        return Verdict::new(before.status, &before.reason, before.message.clone());
+    }
     if let Some(row) = withdrawn(observation) {
         let message = format!(
             "token {token} still works, but no grant of DbtAccount {account} covers {row} any more; add the grant, or remove the permission"
@@ -170,6 +174,19 @@ fn in_order(observation: &Observation, published: &Published) -> Verdict {
     }
     let message = format!("Secret {secret} holds token {token}, which dbt accepted with the declared permissions");
     Verdict::new(ConditionStatus::True, "Published", message)
+}
+
+/// Whether this observation tells what can be tried of the published token. Without the account, or after a restart, it
+/// does not, and what was told before still stands.
+fn can_be_judged(observation: &Observation, published: &Published) -> bool {
+    let listed = observation.known_tokens().find(|token| token.id == published.token);
+    listed.is_some_and(|token| gate::probes(observation, &token.rows).is_ok())
+}
+
+/// What a condition said of this very token.
+fn before<'a>(observation: &'a Observation, published: &Published, kind: ConditionType) -> Option<&'a Condition> {
+    let same = observation.record.published.as_ref().is_some_and(|before| before.token == published.token);
+    observation.record.conditions.iter().find(|condition| same && condition.kind == kind)
 }
 
 /// The row of the declared permissions that no grant covers any more.
@@ -262,11 +279,22 @@ fn troubled(trouble: Option<&Trouble>) -> Verdict {
 }
 
 pub(super) fn token_usable(observation: &Observation, published: Option<&Published>) -> Condition {
+    if let Some(before) = published.and_then(|published| usable_before(observation, published)) {
+        return before;
+    }
     let (status, reason, message) = match published {
         None => (ConditionStatus::Unknown, "NoToken", "no token is published".to_owned()),
         Some(published) => usable_words(observation, published),
     };
     Condition { kind: ConditionType::TokenUsable, status, reason: reason.into(), message }
+}
+
+/// What was said of the token, where nothing new is known of it.
+fn usable_before(observation: &Observation, published: &Published) -> Option<Condition> {
+    let known = observation.life(published.token) == Life::Inactive
+        || observation.current_was_refused()
+        || can_be_judged(observation, published);
+    before(observation, published, ConditionType::TokenUsable).filter(|before| !known && before.reason != "NoToken").cloned()
 }
 
 fn usable_words(observation: &Observation, published: &Published) -> (ConditionStatus, &'static str, String) {

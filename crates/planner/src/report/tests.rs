@@ -498,3 +498,24 @@ fn a_missing_project_of_an_empty_account_offers_no_empty_list() {
         "account 42 has no active project Finance; it has none at all that the credential can see",
     );
 }
+
+#[test]
+fn what_was_known_of_the_published_token_outlives_its_account() {
+    let lost = written(published().inactive(2202));
+    usable(&lost.not_ready(), "False TokenLost: dbt no longer has token 2202");
+    let unproven = object().with_desired(|it| {
+        it.permissions = vec![permission("metadata_only", &["701"])];
+        it.allow_unproven = true;
+    });
+    let unproven = written(unproven.published(5, 2202));
+    let words = "Unknown Unprobeable: no call can try metadata_only of token 2202";
+    usable(&unproven.clone().not_ready(), words);
+    // Nobody reads environments at rest, so after a restart they are not known.
+    let restarted = unproven.with_account(|account| account.environments = Reading::Unknown);
+    usable(&restarted, words);
+    check(
+        &restarted,
+        "True PublishedUnproven: Secret dagster-dbt holds token 2202; no call can try metadata_only; set \
+         verification.environmentId",
+    );
+}
