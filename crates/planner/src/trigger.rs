@@ -4,6 +4,7 @@ use crate::desired::{Permission, ProjectReference, Projects};
 use crate::grant::{GrantRows, Scope};
 use crate::ledger::{Cause, Entry};
 use crate::observation::{Life, Observation, Token};
+use crate::report;
 
 /// The reason for a new token, if there is one. `current` is the published token.
 pub fn cause(observation: &Observation, wanted: &GrantRows) -> Option<Cause> {
@@ -41,14 +42,13 @@ fn listed(observation: &Observation, current: Entry) -> Option<&Token> {
 /// Whether the generation is the one that was published, so that only the meaning of a name can have changed.
 fn only_projects_moved(observation: &Observation, token: &Token, wanted: &GrantRows) -> bool {
     let by_name = observation.desired.as_ref().is_ok_and(|desired| desired.permissions.iter().any(names_projects));
-    let same_generation = observation.record.observed_generation == observation.generation;
     let shape = |rows: &GrantRows| {
         let mut shape: Vec<_> =
             rows.rows().iter().map(|row| (row.permission_set.clone(), row.scope == Scope::All, row.writable.clone())).collect();
         shape.sort();
         shape
     };
-    by_name && same_generation && shape(&token.rows) == shape(wanted)
+    by_name && report::was_in_order(observation) && shape(&token.rows) == shape(wanted)
 }
 
 fn names_projects(permission: &Permission) -> bool {
@@ -124,6 +124,12 @@ mod tests {
         check(&by_name(), &[("job_admin", 704), ("job_admin", 705)], Some(Cause::PermissionsChanged));
         let edited = by_name().edited(vec![permission("job_admin", &["Marketing"])]);
         check(&edited, &[("job_admin", 701)], Some(Cause::PermissionsChanged));
+        // Told of, but not published yet: the edit is still the cause.
+        let told = edited.with(|it| {
+            it.record.observed_generation = it.generation;
+            it.record.conditions.clear();
+        });
+        check(&told, &[("job_admin", 701)], Some(Cause::PermissionsChanged));
         let by_id = object().with_desired(|desired| desired.permissions = vec![permission("job_admin", &["700"])]);
         check(&by_id.published(5, 2202), &[("job_admin", 704)], Some(Cause::PermissionsChanged));
     }

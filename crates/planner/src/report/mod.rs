@@ -7,6 +7,7 @@ mod words;
 
 pub(crate) use compose::rejected;
 pub use compose::report;
+pub(crate) use ready::was_in_order;
 pub use words::event;
 
 use jiff::Timestamp;

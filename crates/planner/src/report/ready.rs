@@ -210,13 +210,16 @@ fn is_steady(observation: &Observation, step: &Step, published: Option<&Publishe
     if !in_place || refused && *step == Step::Wait(Wait::Trouble) {
         return false;
     }
-    let ready = observation.record.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
-    let was_in_order = ready
-        .is_some_and(|ready| ready.status == ConditionStatus::True && IN_ORDER.contains(&ready.reason.as_str()))
-        && observation.record.observed_generation == observation.generation;
     let lost = observation.ledger.current.is_none_or(|current| observation.life(current.token) == Life::Inactive);
     let works = !lost && !observation.current_was_refused();
-    was_in_order && works && !applies_an_edit(observation, step)
+    was_in_order(observation) && works && !applies_an_edit(observation, step)
+}
+
+/// Whether this generation was told to be published and in order.
+pub(crate) fn was_in_order(observation: &Observation) -> bool {
+    let ready = observation.record.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
+    let in_order = ready.is_some_and(|ready| ready.status == ConditionStatus::True && IN_ORDER.contains(&ready.reason.as_str()));
+    in_order && observation.record.observed_generation == observation.generation
 }
 
 fn applies_an_edit(observation: &Observation, step: &Step) -> bool {
