@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_rule_does_not_move_with_the_time() {
-        let current = Entry { serial: Serial(5), token: crate::identity::TokenId(2202) };
+        let current = Entry { serial: Serial(5), token: TokenId(2202) };
         let told = |now| waiting_for(&object().published(5, 2202), current, None, now);
         assert_eq!(told(now()), told(at(3600)));
     }

@@ -17,7 +17,7 @@ use dbt_token_planner::observation::{
     SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
 };
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Replacement, RetiringRecord};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::{self, weighted};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -39,6 +39,9 @@ pub fn time() -> impl Strategy<Value = Timestamp> {
         1 => select(vec![Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH]),
     ]
 }
+
+/// No serial is above it, but for the odd ones: a mark above the ledger's would stop everything else.
+const HIGHEST_AS_A_RULE: i64 = 9;
 
 fn serial() -> impl Strategy<Value = Serial> {
     let odd = vec![0, -1, i64::MIN, i64::MAX, NOW_SECONDS, NOW_SECONDS + 1, 400_000_000_000];
@@ -411,12 +414,14 @@ pub fn living() -> impl Strategy<Value = Observation> {
     prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed()]
 }
 
-/// An attempt whose slot holds a token, as a rule one that dbt lists.
+/// An attempt whose slot is empty, or holds a token, as a rule one that dbt lists.
 fn attempting() -> impl Strategy<Value = Observation> {
-    let granted = prop_oneof![1 => Just(GrantRows::default()), 2 => rows()];
-    let token = (3_i64..9, weighted(0.9, granted), fingerprint(), any::<bool>());
+    let granted = prop_oneof![1 => Just(GrantRows::default()), 1 => rows()];
+    let filled = weighted(0.8, (weighted(0.9, granted), fingerprint()));
+    let token = (3_i64..9, filled, any::<bool>());
     (blind().boxed(), token, open_account().boxed(), desired().boxed(), target().boxed()).prop_map(
-        |(mut it, (serial, listed, granted, fresh), mut account, desired, target)| {
+        |(mut it, (serial, filled, fresh), mut account, desired, target)| {
+            let (listed, granted) = filled.map_or((None, None), |(listed, granted)| (listed, Some(granted)));
             let (serial, id) = (Serial(serial), TokenId(serial));
             let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial };
             if let (Some(rows), Reading::Known { value, .. }) = (listed, &mut account.tokens) {
@@ -425,14 +430,15 @@ fn attempting() -> impl Strategy<Value = Observation> {
             if fresh {
                 it.fresh_after = Timestamp::MIN;
             }
-            let content = SlotContent::Filled { token: id, uid: TokenUid::new("abcdefg"), granted };
+            let uid = TokenUid::new("abcdefg");
+            let content = granted.map_or(SlotContent::Empty, |granted| SlotContent::Filled { token: id, uid, granted });
             let slot = Slot { serial, content, committed: false, retained: false, condemned: None, created_at: now() };
             it.slots.retain(|slot| slot.serial != serial);
             it.slots.push(slot);
             it.slots.sort_by_key(|slot| slot.serial);
             let fingerprint = simple_rows().fingerprint();
             it.ledger.installation = Some(it.installation.clone());
-            it.ledger.serial = it.ledger.serial.max(serial.0);
+            it.ledger.serial = it.ledger.serial.max(HIGHEST_AS_A_RULE);
             it.ledger.next = Some(Attempt { serial, fingerprint, failures: 0, cause: Cause::Requested });
             it.desired = Ok(Desired { permissions: simple(), ..desired });
             it.account = Account::Ready(Box::new(account));
@@ -480,11 +486,13 @@ fn publish(observation: Observation, serial: i64, mut account: OpenAccount) -> O
     it.rule = Some(RenderRule::new("rule-1"));
     it.target = Target::Ours(TargetState { token: Some(current.token), rule: it.rule.clone(), intact: true });
     it.ledger.installation = Some(it.installation.clone());
-    it.ledger.serial = it.ledger.serial.max(serial);
+    it.ledger.serial = it.ledger.serial.max(HIGHEST_AS_A_RULE);
     it.ledger.current = Some(current);
     it.ledger.retiring.retain(|entry| entry.serial != current.serial && entry.token != current.token);
     it.ledger.next = it.ledger.next.filter(|attempt| attempt.serial != current.serial);
-    it.record.published = Some(Published { token: current.token, at: now() });
+    let day = SignedDuration::from_hours(24);
+    it.record.published = Some(Published { token: current.token, at: now() - day });
+    it.fresh_after = it.fresh_after.min(now());
     it.account = Account::Ready(Box::new(account));
     it
 }

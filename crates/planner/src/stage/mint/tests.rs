@@ -171,7 +171,7 @@ fn an_edit_starts_over_or_calls_the_attempt_off() {
     check(&under_way().edited(viewer()), "open; serial now+0, next now+0 PermissionsChanged x0, current 5:2202");
     let back = under_way().with(|it| it.ledger.next.as_mut().expect("an attempt").fingerprint = Fingerprint::new("other"));
     check(&back, "abandon; serial 6, current 5:2202");
-    check(&back.clone().with(|it| it.finalizer = false), "add_finalizer");
+    check(&back.with(|it| it.finalizer = false), "add_finalizer");
     let refused = vec![permission("job_viewer", &[])];
     let narrow = |it: Observation| it.with_account(|account| account.grants = vec![grant(&["job_admin"], &[], &[])]);
     check(&narrow(under_way().edited(refused)), "blocked PolicyRefused job_viewer on all projects");
