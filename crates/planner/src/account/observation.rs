@@ -312,19 +312,31 @@ pub struct AccountSlot {
     pub slot: Slot,
 }
 
-/// A slot, named.
+/// A slot, or a record, named.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotName {
     /// The uid of its owner.
     pub owner: OwnerUid,
     /// Its serial.
     pub serial: Serial,
+    /// Which of the two: a crash may leave both.
+    pub kind: SlotKind,
+}
+
+/// Whether something is a slot, or the record that is left of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SlotKind {
+    /// A place for a string.
+    Slot,
+    /// Only the record of a token that was let go.
+    Record,
 }
 
 impl AccountSlot {
     /// Its name.
     pub fn slot_name(&self) -> SlotName {
-        SlotName { owner: self.owner.clone(), serial: self.slot.serial }
+        let kind = if self.slot.retained { SlotKind::Record } else { SlotKind::Slot };
+        SlotName { owner: self.owner.clone(), serial: self.slot.serial, kind }
     }
 }
 

@@ -91,12 +91,20 @@ impl Judge<'_> {
         };
         let close = || Fate::Act(AccountEffect::CloseOrphanSlot { slot: slot.slot_name(), owner_name: slot.owner_name.clone() });
         let SlotContent::Filled { token: id, uid, .. } = &slot.slot.content else { return close() };
+        if !slot.slot.retained && self.census.is_released(*id) {
+            // The record was left, and the process died before it closed the slot: nobody needs the string any more.
+            return close();
+        }
         let Some(token) = self.list.tokens.get(id) else {
             let gone = self.observation.gone.contains_key(id);
             return if gone { close() } else { Fate::Read(AccountNeed::Token(*id)) };
         };
-        if token.uid != *uid {
-            // dbt gave the id to another token, or the slot was tampered with: neither says whose token it is.
+        let marked_otherwise = token
+            .mark
+            .as_ref()
+            .is_some_and(|mark| mark.installation != self.observation.installation || mark.owner != slot.owner);
+        if token.uid != *uid || marked_otherwise {
+            // Slot and token contradict each other about whose it is, so neither is evidence.
             return Fate::Keep;
         }
         match (token.active, slot.slot.retained) {
@@ -262,6 +270,8 @@ mod tests {
         check("suspended", Case { settings: suspended, ..left(Some(gone_since(600))) }, "revoke 1");
         let held: fn(&mut AccountObservation) = |it| it.held = [(TokenId(1), "finance/dbt".to_owned())].into();
         check("held by a Secret", Case { change: held, ..left(Some(gone_since(600))) }, "");
+        let other_mark = Token { id: TokenId(1), uid: TokenUid::new("uid0001"), ..marked(2, "o2", 5) };
+        check("marked as another's", Case { tokens: vec![other_mark], ..left(Some(gone_since(600))) }, "");
         let other_uid = Token { uid: TokenUid::new("another"), ..made(60) };
         check("another token of that id", Case { tokens: vec![other_uid], ..left(Some(gone_since(600))) }, "");
     }
