@@ -2,6 +2,8 @@
 //! and the version of what was seen, or creates something that must not be there yet. Nothing here decides what to
 //! write, and nothing here knows of dbt's HTTP interface.
 
+pub mod account_access;
+pub mod account_report;
 pub mod account_status;
 pub mod events;
 pub mod failure;
