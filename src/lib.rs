@@ -1,6 +1,7 @@
 //! The shell of dbt-token-operator: it observes, asks the planner for one step, runs that step, and observes again.
 //! All judgement is in the crate `dbt-token-planner`; all failure is here.
 
+pub mod account;
 pub mod api;
 pub mod backend;
 pub mod clock;
