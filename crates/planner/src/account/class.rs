@@ -1,6 +1,6 @@
 //! What dbt's plans allow. dbt's list of plans grows, so an unknown plan is left to dbt's own judgement.
 //!
-//! All of this is [ASSUMED] from dbt's documentation of mid-2026: no call was made to an account of any plan.
+//! All of this is `[ASSUMED]` from dbt's documentation of mid-2026: no call was made to an account of any plan.
 
 /// What a plan means for service tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 //! who gets how much of the budget.
 //!
 //! [`plan`] is as total, deterministic and quiet as that of a ServiceToken. At rest it asks for one reading of the token
-//! list per inventory interval and for nothing else. Start reading at [`judge`], the chain of reasons.
+//! list per inventory interval and for nothing else. Start reading at [`mod@judge`], the chain of reasons.
 
 pub mod belief;
 pub mod budget;
