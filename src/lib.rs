@@ -4,8 +4,10 @@
 pub mod account;
 pub mod api;
 pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod controller;
 pub mod health;
 pub mod metrics;
 pub mod server;

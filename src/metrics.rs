@@ -81,7 +81,6 @@ struct Operation {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
-    account: String,
     operation: &'static str,
     class: &'static str,
 }
@@ -194,8 +193,8 @@ impl Metrics {
     }
 
     /// One call of dbt ended. `class` is `ok` or the class of the error.
-    pub fn dbt_call(&self, account: &str, operation: &'static str, class: &'static str, took: Duration) {
-        self.0.dbt_calls.get_or_create(&Call { account: account.to_owned(), operation, class }).inc();
+    pub fn dbt_call(&self, operation: &'static str, class: &'static str, took: Duration) {
+        self.0.dbt_calls.get_or_create(&Call { operation, class }).inc();
         self.0.dbt_call_duration.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
     }
 
@@ -278,7 +277,7 @@ mod tests {
         let took = Duration::from_millis(30);
         metrics.reconciled("ServiceToken", "settled", took);
         metrics.effect("mint", "created", took);
-        metrics.dbt_call("analytics", "list", "ok", took);
+        metrics.dbt_call("list", "ok", took);
         metrics.throttled("analytics");
         metrics.budget_left("analytics", 160);
         metrics.listed("analytics", Timestamp::from_second(1_790_000_000).expect("a time"));
@@ -299,7 +298,7 @@ mod tests {
             r#"reconcile_duration_seconds_count{kind="ServiceToken"} 1"#,
             r#"effects_total{effect="mint",outcome="created"} 1"#,
             r#"effect_duration_seconds_bucket{le="0.05",effect="mint"} 1"#,
-            r#"dbt_calls_total{account="analytics",operation="list",class="ok"} 1"#,
+            r#"dbt_calls_total{operation="list",class="ok"} 1"#,
             r#"dbt_call_duration_seconds_sum{operation="list"} 0.03"#,
             r#"dbt_throttled_total{account="analytics"} 1"#,
             r#"mint_budget_left{account="analytics"} 160"#,

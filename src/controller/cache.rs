@@ -1,0 +1,216 @@
+//! What the operator knows of Kubernetes without asking: watches of the four kinds that matter, and who belongs to whom.
+//! Secrets are watched as metadata and by label only, so that other people's Secrets cost nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use dbt_token_planner::identity::TokenId;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use tokio::sync::watch as channel;
+
+use crate::account::Watched;
+use crate::api::v1alpha1::{DbtAccount, ServiceToken};
+use crate::cluster::names;
+use crate::cluster::slot::{self, ObservedSlot};
+
+/// How long a write of ours may take to come back through a watch. Usually milliseconds; after this the object is simply
+/// looked at again later.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// Metadata of a Secret.
+pub type SecretMetadata = PartialObjectMeta<Secret>;
+
+/// The watched objects and their indices.
+pub struct Caches {
+    /// All ServiceTokens.
+    pub tokens: Store<ServiceToken>,
+    /// All DbtAccounts.
+    pub accounts: Store<DbtAccount>,
+    /// The slots and records, in the operator's own namespace.
+    pub slots: Store<SecretMetadata>,
+    /// The targets, in all namespaces.
+    pub targets: Store<SecretMetadata>,
+    /// The other Secrets of the operator's own namespace: credentials and CA bundles of accounts.
+    pub secrets: Store<SecretMetadata>,
+    /// The namespaces, for their labels.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(super) slots_by_owner: Grouped,
+    pub(super) tokens_by_secret: Grouped,
+    pub(super) tokens_by_account: Grouped,
+    changes: channel::Sender<u64>,
+    /// The operator's own namespace.
+    pub(super) namespace: String,
+}
+
+/// Which objects belong to a key. An entry whose object is gone does no harm: the store knows.
+#[derive(Default)]
+pub(super) struct Grouped(RwLock<BTreeMap<String, BTreeSet<Named>>>);
+
+/// Namespace and name.
+type Named = (Option<String>, String);
+
+impl Grouped {
+    pub(super) fn insert(&self, key: &str, object: &impl ResourceExt) {
+        let mut groups = self.0.write().expect("no holder of the lock panics");
+        groups.entry(key.to_owned()).or_default().insert((object.namespace(), object.name_any()));
+    }
+
+    pub(super) fn remove(&self, key: &str, object: &impl ResourceExt) {
+        let mut groups = self.0.write().expect("no holder of the lock panics");
+        if let Some(group) = groups.get_mut(key) {
+            group.remove(&(object.namespace(), object.name_any()));
+            if group.is_empty() {
+                groups.remove(key);
+            }
+        }
+    }
+
+    fn get<K: Resource<DynamicType = ()>>(&self, key: &str) -> Vec<ObjectRef<K>> {
+        let groups = self.0.read().expect("no holder of the lock panics");
+        let reference = |(namespace, name): &Named| {
+            let reference = ObjectRef::new(name);
+            namespace.as_ref().map_or(reference.clone(), |namespace| reference.within(namespace))
+        };
+        groups.get(key).into_iter().flatten().map(reference).collect()
+    }
+}
+
+/// The writing halves of the stores, for the tasks that fill them.
+pub struct Writers {
+    pub(super) tokens: Writer<ServiceToken>,
+    pub(super) accounts: Writer<DbtAccount>,
+    pub(super) slots: Writer<SecretMetadata>,
+    pub(super) targets: Writer<SecretMetadata>,
+    pub(super) secrets: Writer<SecretMetadata>,
+    pub(super) namespaces: Writer<PartialObjectMeta<Namespace>>,
+}
+
+impl Caches {
+    /// Empty caches, and what fills them.
+    pub fn new(namespace: &str) -> (Arc<Self>, Writers) {
+        let (tokens, tokens_writer) = reflector::store();
+        let (accounts, accounts_writer) = reflector::store();
+        let (slots, slots_writer) = reflector::store();
+        let (targets, targets_writer) = reflector::store();
+        let (secrets, secrets_writer) = reflector::store();
+        let (namespaces, namespaces_writer) = reflector::store();
+        let caches = Self {
+            tokens,
+            accounts,
+            slots,
+            targets,
+            secrets,
+            namespaces,
+            slots_by_owner: Grouped::default(),
+            tokens_by_secret: Grouped::default(),
+            tokens_by_account: Grouped::default(),
+            changes: channel::Sender::new(0),
+            namespace: namespace.to_owned(),
+        };
+        let writers = Writers {
+            tokens: tokens_writer,
+            accounts: accounts_writer,
+            slots: slots_writer,
+            targets: targets_writer,
+            secrets: secrets_writer,
+            namespaces: namespaces_writer,
+        };
+        (Arc::new(caches), writers)
+    }
+
+    /// Waits until every watch has shown its first list.
+    pub async fn ready(&self) {
+        // A writer that is gone ends the process by itself.
+        let _all = futures::join!(
+            self.tokens.wait_until_ready(),
+            self.accounts.wait_until_ready(),
+            self.slots.wait_until_ready(),
+            self.targets.wait_until_ready(),
+            self.secrets.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+        );
+    }
+
+    /// The slots and records of an owner.
+    pub fn slots_of(&self, owner: &str) -> Vec<Arc<SecretMetadata>> {
+        self.slots_by_owner.get(owner).iter().filter_map(|slot| self.slots.get(slot)).collect()
+    }
+
+    /// The ServiceTokens that write the Secret of this name.
+    pub fn writers_of(&self, namespace: &str, secret: &str) -> Vec<Arc<ServiceToken>> {
+        let key = secret_key(namespace, secret);
+        self.tokens_by_secret.get(&key).iter().filter_map(|token| self.tokens.get(token)).collect()
+    }
+
+    /// The ServiceTokens that name this account.
+    pub fn users_of(&self, account: &str) -> Vec<Arc<ServiceToken>> {
+        self.tokens_by_account.get(account).iter().filter_map(|token| self.tokens.get(token)).collect()
+    }
+
+    /// The Secret of this name, if it carries our label.
+    pub fn target(&self, namespace: &str, name: &str) -> Option<Arc<SecretMetadata>> {
+        self.targets.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Waits until something holds of the caches, for a bounded time. Whether it does.
+    pub async fn catch_up(&self, holds: impl Fn(&Self) -> bool) -> bool {
+        let mut changes = self.changes.subscribe();
+        let wait = async {
+            while !holds(self) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(CATCH_UP, wait).await.is_ok() && holds(self)
+    }
+
+    pub(super) fn note_change(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// What an account may look at.
+impl Watched for Caches {
+    fn account(&self, name: &str) -> Option<Arc<DbtAccount>> {
+        self.accounts.get(&ObjectRef::new(name))
+    }
+
+    fn accounts(&self) -> Vec<Arc<DbtAccount>> {
+        self.accounts.state()
+    }
+
+    fn tokens(&self) -> Vec<Arc<ServiceToken>> {
+        self.tokens.state()
+    }
+
+    fn tokens_of(&self, account: &str) -> Vec<Arc<ServiceToken>> {
+        self.users_of(account)
+    }
+
+    fn slots(&self) -> Vec<ObservedSlot> {
+        self.slots.state().iter().filter_map(|secret| slot::observe(secret).ok()).collect()
+    }
+
+    fn held(&self) -> Vec<(TokenId, String)> {
+        self.targets.state().iter().filter_map(|secret| held_by(secret)).collect()
+    }
+
+    fn secret_version(&self, name: &str) -> Option<String> {
+        self.secrets.get(&ObjectRef::new(name).within(&self.namespace))?.metadata.resource_version.clone()
+    }
+}
+
+fn held_by(secret: &SecretMetadata) -> Option<(TokenId, String)> {
+    let token = secret.annotations().get(names::TOKEN_ID)?.parse().ok()?;
+    Some((TokenId(token), format!("{}/{}", secret.namespace()?, secret.name_any())))
+}
+
+pub(super) fn secret_key(namespace: &str, secret: &str) -> String {
+    format!("{namespace}/{secret}")
+}

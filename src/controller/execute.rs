@@ -1,0 +1,300 @@
+//! Runs one effect: one arm, one call each. Decides nothing; every failure is told with its class.
+
+mod kubernetes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbt_token_planner::effect::{Effect, Outcome};
+use dbt_token_planner::grant::{GrantRows, Scope};
+use dbt_token_planner::identity::{AccountId, Serial, TokenId, TokenUid};
+use dbt_token_planner::ledger::Ledger;
+use dbt_token_planner::observation::{Condemnation, SlotContent, TroubleKind};
+use dbt_token_planner::permission::Probe;
+use dbt_token_planner::report::{self, Event, Report};
+
+use super::Context;
+use super::expect::Expect;
+use super::failure::{self, dbt_failure};
+use super::observe::Seen;
+use super::retry::Failure;
+use crate::account::AccountHandle;
+use crate::backend::{Backend, BackendError, Created, ErrorClass, Verdict};
+use crate::cluster::failure::Class;
+use crate::cluster::slot::{NewToken, ObservedSlot};
+use crate::cluster::target::TargetReference;
+use crate::token::TokenString;
+
+/// How long to wait before the string of a new token is written again, should the API server not answer.
+const FILL_PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
+
+/// What an effect came to.
+pub struct Done {
+    /// For the planner.
+    pub outcome: Outcome,
+    /// What happened, for people.
+    pub events: Vec<Event>,
+    /// What the caches will show.
+    pub expect: Option<Expect>,
+}
+
+impl Done {
+    fn new(outcome: Outcome, expect: Option<Expect>) -> Self {
+        Self { outcome, events: Vec::new(), expect }
+    }
+}
+
+/// Runs the effect, and logs one line.
+///
+/// # Errors
+/// What failed, and when it makes sense to try again.
+pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &Report) -> Result<Done, Failure> {
+    let owner = &seen.observation.owner;
+    let started = context.clock.now();
+    let result = Executor { context, seen, report }.run(effect).await;
+    let ended = context.clock.now();
+    if effect.changes_dbt() {
+        context.memories.note_changed(&owner.uid, ended);
+        seen.account.iter().for_each(|account| account.note_changed(&owner.uid, ended));
+    }
+    let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
+    context.metrics.effect(effect.word(), if result.is_ok() { "ok" } else { "failed" }, took);
+    let milliseconds = took.as_millis();
+    match &result {
+        Ok(_) => tracing::info!(
+            resource.namespace = owner.namespace,
+            resource.name = owner.name,
+            effect = effect.word(),
+            serial = serial_of(effect).map(|serial| serial.0),
+            token.id = token_of(effect).map(|token| token.0),
+            duration_ms = %milliseconds,
+            "effect done"
+        ),
+        Err(failure) => tracing::warn!(
+            resource.namespace = owner.namespace,
+            resource.name = owner.name,
+            effect = effect.word(),
+            error = failure.message,
+            duration_ms = %milliseconds,
+            "effect failed"
+        ),
+    }
+    result.map(|mut done| {
+        done.events.extend(report::event(&seen.observation, effect));
+        done
+    })
+}
+
+/// Writes the report if it differs from what the status says. Whether it did.
+///
+/// # Errors
+/// If the status cannot be written.
+pub async fn write_report(context: &Context, seen: &Seen, report: &Report) -> Result<bool, Failure> {
+    Executor { context, seen, report }.write_status(&seen.observation.ledger).await
+}
+
+fn serial_of(effect: &Effect) -> Option<Serial> {
+    match effect {
+        Effect::Reserve(serial) | Effect::LabelCommitted(serial) | Effect::CloseSlot(serial) => Some(*serial),
+        Effect::Mint { serial, .. }
+        | Effect::Grant { serial, .. }
+        | Effect::Prove { serial, .. }
+        | Effect::Condemn { serial, .. }
+        | Effect::Project { serial, .. }
+        | Effect::Retire { serial, .. }
+        | Effect::Revoke { serial, .. }
+        | Effect::LeaveRecord { serial, .. } => Some(*serial),
+        _ => None,
+    }
+}
+
+fn token_of(effect: &Effect) -> Option<TokenId> {
+    match effect {
+        Effect::Grant { token, .. }
+        | Effect::Prove { token, .. }
+        | Effect::Project { token, .. }
+        | Effect::Retire { token, .. }
+        | Effect::Revoke { token, .. }
+        | Effect::LeaveRecord { token, .. } => Some(*token),
+        _ => None,
+    }
+}
+
+struct Executor<'a> {
+    context: &'a Context,
+    seen: &'a Seen,
+    report: &'a Report,
+}
+
+impl Executor<'_> {
+    async fn run(&self, effect: &Effect) -> Result<Done, Failure> {
+        match effect {
+            Effect::AddFinalizer => self.finalizer(true).await,
+            Effect::RemoveFinalizer(how) => self.let_go(*how).await,
+            Effect::WriteLedger { ledger, .. } => self.write_ledger(ledger).await,
+            Effect::ClaimTarget => self.claim().await,
+            Effect::Reserve(serial) => self.reserve(*serial).await,
+            Effect::Mint { serial, name, rows } => self.mint(*serial, name, rows).await,
+            Effect::Grant { token, rows, .. } => self.grant(*token, rows).await,
+            Effect::Prove { serial, probes, committed, .. } => self.prove(*serial, probes, committed).await,
+            Effect::Condemn { serial, why } => self.condemn(*serial, why).await,
+            Effect::LabelCommitted(serial) => self.label(*serial).await,
+            Effect::Project { serial, token, rule } => self.project(*serial, *token, rule).await,
+            Effect::Retire { token, successor, probes, .. } => self.retire(*token, *successor, probes).await,
+            Effect::Revoke { token, .. } => self.revoke(*token).await,
+            Effect::CloseSlot(serial) => self.close(*serial).await,
+            Effect::LeaveRecord { serial, token } => self.leave_record(*serial, *token).await,
+            Effect::ReleaseTarget => self.release().await,
+            Effect::DeleteTarget => self.delete_target().await,
+        }
+    }
+
+    async fn mint(&self, serial: Serial, name: &str, rows: &GrantRows) -> Result<Done, Failure> {
+        let slot = self.slot(serial)?;
+        let account = self.account()?;
+        let backend = self.backend()?;
+        let created = backend.create(name, rows).await;
+        account.note_created(&self.seen.observation.owner, self.context.clock.now());
+        let created = match created {
+            Ok(created) => created,
+            Err(error) => return self.not_created(account, &error, rows),
+        };
+        self.fill(slot, &created).await?;
+        let mut done = Done::new(Outcome::Created(created.id), Some(self.expect_slot(serial, Some(slot))));
+        let message = format!("token {} was created in dbt", created.id);
+        done.events.push(Event { warning: false, reason: "TokenCreated".into(), message });
+        Ok(done)
+    }
+
+    /// While the string is at hand, a short failure of the API server shall not lose it. The same write can be repeated,
+    /// since it writes over nothing.
+    async fn fill(&self, slot: &ObservedSlot, created: &Created) -> Result<(), Failure> {
+        let granted = created.rows.fingerprint();
+        let token = NewToken { id: created.id, uid: &created.uid, granted: &granted };
+        let mut pauses = FILL_PAUSES.into_iter();
+        loop {
+            let Err(error) = self.context.slots.fill(slot, token, &created.string).await else { return Ok(()) };
+            match pauses.next().filter(|_| error.class() == Class::Unavailable) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(failure::cluster(&error, error.class())),
+            }
+        }
+    }
+
+    /// dbt answers 404 for a project that is not there and for a missing right alike. With rows on all projects only the
+    /// right can be missing.
+    fn not_created(&self, account: &AccountHandle, error: &BackendError, rows: &GrantRows) -> Result<Done, Failure> {
+        match &error.class {
+            ErrorClass::Rejected { message } => Ok(Done::new(Outcome::Rejected { message: message.clone() }, None)),
+            ErrorClass::Denied if rows.rows().iter().any(|row| row.scope != Scope::All) => {
+                let message = format!("{} (a project that does not exist, or a right that the credential lacks)", error.detail);
+                Ok(Done::new(Outcome::Rejected { message }, None))
+            }
+            ErrorClass::Denied => {
+                account.note_create_refused(&error.detail, self.context.clock.now());
+                Err(dbt_failure(error))
+            }
+            _ => Err(dbt_failure(error)),
+        }
+    }
+
+    async fn grant(&self, token: TokenId, rows: &GrantRows) -> Result<Done, Failure> {
+        match self.backend()?.grant(token, rows).await {
+            Ok(()) => Ok(Done::new(Outcome::Done, None)),
+            Err(BackendError { class: ErrorClass::Rejected { message }, .. }) => Ok(Done::new(
+                Outcome::Refused { why: Condemnation::refused(format!("its permissions were refused: {message}")) },
+                None,
+            )),
+            Err(error) => Err(dbt_failure(&error)),
+        }
+    }
+
+    async fn prove(&self, serial: Serial, probes: &[Probe], committed: &Ledger) -> Result<Done, Failure> {
+        let string = self.read_slot(serial).await?;
+        if let Some(why) = self.verify(probes, &string).await? {
+            return Ok(Done::new(Outcome::Refused { why }, None));
+        }
+        drop(string);
+        self.write_ledger(committed).await
+    }
+
+    /// The reason of a refusal, if there is one.
+    async fn verify(&self, probes: &[Probe], string: &TokenString) -> Result<Option<Condemnation>, Failure> {
+        let backend = self.backend()?;
+        for probe in probes {
+            match backend.verify(*probe, string).await {
+                Verdict::Passed => {}
+                Verdict::Refused { detail } => return Ok(Some(Condemnation::refused(detail))),
+                Verdict::Inconclusive { detail } => {
+                    return Err(Failure { kind: TroubleKind::VerificationInconclusive, message: detail, not_before: None });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The successor proves itself from the target's own bytes before the old token goes.
+    async fn retire(&self, token: TokenId, successor: Serial, probes: &[Probe]) -> Result<Done, Failure> {
+        let target = self.target()?;
+        let held = self.context.targets.read(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        let rendered = self.rendered(successor).await?;
+        if !rendered.stands_in(&held) {
+            return Err(failure::stale("the Secret does not hold the new token"));
+        }
+        drop((rendered, held));
+        let string = self.read_slot(successor).await?;
+        if let Some(why) = self.verify(probes, &string).await? {
+            return Ok(Done::new(Outcome::Refused { why }, None));
+        }
+        drop(string);
+        self.revoke(token).await
+    }
+
+    async fn revoke(&self, token: TokenId) -> Result<Done, Failure> {
+        let account = self.account()?;
+        if account.is_own_credential(token) {
+            let message = format!("token {token} is the operator's own credential and is never revoked");
+            return Err(Failure { kind: TroubleKind::Cluster, message, not_before: None });
+        }
+        self.backend()?.revoke(token).await.map_err(|error| dbt_failure(&error))?;
+        Ok(Done::new(Outcome::Done, None))
+    }
+
+    async fn read_slot(&self, serial: Serial) -> Result<TokenString, Failure> {
+        self.context.slots.read(self.slot(serial)?).await.map_err(|error| failure::cluster(&error, error.class()))
+    }
+
+    fn expect_slot(&self, serial: Serial, before: Option<&ObservedSlot>) -> Expect {
+        Expect::slot(&self.seen.observation.owner.uid, serial, before)
+    }
+
+    fn slot(&self, serial: Serial) -> Result<&ObservedSlot, Failure> {
+        let slot = self.seen.slots.iter().find(|slot| slot.slot.serial == serial && !slot.slot.retained);
+        slot.ok_or_else(|| failure::stale("the slot is gone"))
+    }
+
+    fn target(&self) -> Result<&TargetReference, Failure> {
+        self.seen.target.as_ref().ok_or_else(|| failure::stale("the Secret is gone"))
+    }
+
+    fn account(&self) -> Result<&AccountHandle, Failure> {
+        self.seen.account.as_deref().ok_or_else(|| failure::stale("the account is gone"))
+    }
+
+    fn account_id(&self) -> Result<AccountId, Failure> {
+        let account = self.seen.observation.account.open();
+        account.map(|account| account.id).ok_or_else(|| failure::stale("the account is not ready"))
+    }
+
+    fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
+        self.account()?.backend().ok_or_else(|| failure::stale("the account is not connected"))
+    }
+}
+
+fn token_uid(slot: &ObservedSlot) -> Option<&TokenUid> {
+    match &slot.slot.content {
+        SlotContent::Filled { uid, .. } => Some(uid),
+        SlotContent::Empty => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! The effects that only touch Kubernetes.
+
+use dbt_token_planner::effect::{Effect, LetGo, Outcome};
+use dbt_token_planner::identity::{RenderRule, Serial, TokenId};
+use dbt_token_planner::ledger::Ledger;
+use dbt_token_planner::observation::{Condemnation, TroubleKind};
+use dbt_token_planner::report;
+use kube::Api;
+
+use super::{Done, Executor, token_uid};
+use crate::api::v1alpha1::ServiceToken;
+use crate::cluster::ledger::ServiceTokenReference;
+use crate::cluster::render::{self, RenderedSecret, TokenIdentity};
+use crate::cluster::target::{Claim, Projection};
+use crate::cluster::{finalizer, status};
+use crate::controller::expect::Expect;
+use crate::controller::failure;
+use crate::controller::retry::Failure;
+
+impl Executor<'_> {
+    pub(super) async fn finalizer(&self, add: bool) -> Result<Done, Failure> {
+        let namespace = &self.seen.observation.owner.namespace;
+        let api: Api<ServiceToken> = Api::namespaced(self.context.client.clone(), namespace);
+        let seen = &self.seen.token.metadata;
+        let changed = if add { finalizer::add(&api, seen).await } else { finalizer::remove(&api, seen).await };
+        changed.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(Expect::token(&self.seen.token))))
+    }
+
+    /// The event goes out first: afterwards there is no object to attach it to.
+    pub(super) async fn let_go(&self, how: LetGo) -> Result<Done, Failure> {
+        let event = report::event(&self.seen.observation, &Effect::RemoveFinalizer(how));
+        self.context.publish_events(&self.seen.token, event.into_iter().collect()).await;
+        self.finalizer(false).await
+    }
+
+    pub(super) async fn write_ledger(&self, ledger: &Ledger) -> Result<Done, Failure> {
+        self.write_status(ledger).await?;
+        let mut done = Done::new(Outcome::Done, Some(Expect::token(&self.seen.token)));
+        done.events = self.report.events.clone();
+        Ok(done)
+    }
+
+    pub(super) async fn write_status(&self, ledger: &Ledger) -> Result<bool, Failure> {
+        let previous = self.seen.token.status.clone().unwrap_or_default();
+        let effective = self.seen.effective();
+        let projects = self.seen.observation.account.open().and_then(|account| account.projects.value());
+        let wanted = status::Wanted {
+            report: self.report,
+            ledger,
+            effective: effective.as_ref(),
+            projects: projects.map_or(&[], Vec::as_slice),
+        };
+        let Some(patch) = status::patch(&previous, wanted, self.context.clock.now()) else { return Ok(false) };
+        let object =
+            ServiceTokenReference::of(&self.seen.token.metadata).ok_or_else(|| failure::stale("the object has no version"))?;
+        self.context.statuses.write(&object, patch).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(true)
+    }
+
+    pub(super) async fn claim(&self) -> Result<Done, Failure> {
+        let owner = &self.seen.observation.owner;
+        let name = &self.seen.token.spec.secret.name;
+        let claim = self
+            .context
+            .targets
+            .claim(&owner.namespace, name, &owner.name, &self.seen.template)
+            .await
+            .map_err(|error| failure::target(&error, error.class()))?;
+        let expect = Some(Expect::target(&owner.namespace, name, None));
+        match claim {
+            Claim::Created(_) | Claim::Ours(_) => Ok(Done::new(Outcome::Done, expect)),
+            Claim::Foreign { manager } => {
+                self.context.memories.note_foreign(&owner.uid, manager.clone(), self.context.clock.now());
+                Ok(Done::new(Outcome::TargetForeign { manager }, None))
+            }
+            Claim::OtherOwner { .. } => Ok(Done::new(Outcome::Conflict, expect)),
+        }
+    }
+
+    pub(super) async fn reserve(&self, serial: Serial) -> Result<Done, Failure> {
+        let belonging = self.seen.belonging(self.context, self.account_id()?);
+        self.context.slots.reserve(&belonging, serial).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(self.expect_slot(serial, None))))
+    }
+
+    pub(super) async fn condemn(&self, serial: Serial, why: &Condemnation) -> Result<Done, Failure> {
+        let slot = self.slot(serial)?;
+        self.context.slots.condemn(slot, why).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(self.expect_slot(serial, Some(slot)))))
+    }
+
+    pub(super) async fn label(&self, serial: Serial) -> Result<Done, Failure> {
+        let slot = self.slot(serial)?;
+        self.context.slots.label_committed(slot).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(self.expect_slot(serial, Some(slot)))))
+    }
+
+    pub(super) async fn project(&self, serial: Serial, token: TokenId, rule: &RenderRule) -> Result<Done, Failure> {
+        let target = self.target()?;
+        let rendered = self.rendered(serial).await?;
+        let slot = self.slot(serial)?;
+        let uid = token_uid(slot).ok_or_else(|| failure::stale("the slot lost its token"))?;
+        let published = self.seen.observation.record.published.as_ref().filter(|published| published.token == token);
+        let projection = Projection {
+            service_token: &self.seen.observation.owner.name,
+            token: TokenIdentity { id: token, uid },
+            published_at: published.map_or_else(|| self.context.clock.now(), |published| published.at),
+            rule,
+            template: &self.seen.template,
+            data: &rendered,
+        };
+        self.context.targets.project(target, projection).await.map_err(|error| failure::target(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
+    }
+
+    pub(super) async fn rendered(&self, serial: Serial) -> Result<RenderedSecret, Failure> {
+        let slot = self.slot(serial)?;
+        let string = self.read_slot(serial).await?;
+        let (Some(id), Some(uid)) = (slot.slot.token(), token_uid(slot)) else { return Err(failure::stale("the slot is empty")) };
+        let Some(variables) = &self.seen.variables else { return Err(failure::stale("the account is gone")) };
+        render::render(&self.seen.template, variables, TokenIdentity { id, uid }, &string).map_err(|error| Failure {
+            kind: TroubleKind::SecretRefused,
+            message: error.to_string(),
+            not_before: None,
+        })
+    }
+
+    pub(super) async fn close(&self, serial: Serial) -> Result<Done, Failure> {
+        let slot = self.slot(serial)?;
+        self.context.slots.close(&slot.reference).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(self.expect_slot(serial, Some(slot)))))
+    }
+
+    pub(super) async fn leave_record(&self, serial: Serial, token: TokenId) -> Result<Done, Failure> {
+        let slot = self.slot(serial).ok();
+        let belonging = match slot {
+            Some(slot) => slot.belonging.clone(),
+            None => self.seen.belonging(self.context, self.account_id()?),
+        };
+        let uid = slot.and_then(token_uid);
+        self.context
+            .slots
+            .leave_record(&belonging, serial, token, uid)
+            .await
+            .map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(Expect::record(&belonging.owner.uid, serial))))
+    }
+
+    pub(super) async fn release(&self) -> Result<Done, Failure> {
+        let target = self.target()?;
+        self.context.targets.release(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
+    }
+
+    pub(super) async fn delete_target(&self) -> Result<Done, Failure> {
+        let target = self.target()?;
+        self.context.targets.delete(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
+    }
+}

@@ -1,0 +1,259 @@
+//! Runs the operator: watches, work queues with bounded concurrency, leadership, shutdown. The work itself is in
+//! [`reconcile`] for ServiceTokens and in [`crate::account`] for DbtAccounts.
+
+mod cache;
+mod execute;
+mod expect;
+mod failure;
+mod leader;
+mod observe;
+mod reconcile;
+mod retry;
+mod watches;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dbt_token_planner::identity::{Installation, OwnerUid};
+use dbt_token_planner::report::Event;
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource};
+
+pub use leader::{Leadership, TAKE_OVER};
+
+use crate::account::{Accounts, Affected, Change, DbtConnector, Surroundings};
+use crate::api::v1alpha1::{DbtAccount, ServiceToken};
+use crate::backend::dbt::{Meter, Now, Timing};
+use crate::clock::Clock;
+use crate::cluster::account_access::AccountAccess;
+use crate::cluster::events::Events;
+use crate::cluster::ledger::Statuses;
+use crate::cluster::slot::Slots;
+use crate::cluster::target::Targets;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use cache::Caches;
+use retry::Memories;
+use watches::Triggers;
+
+/// How long work that is under way may go on after the process was asked to stop: less than the grace period of the
+/// chart, so that an effect in flight is finished rather than cut off.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Changes that come so close together are one look.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// What a run is told from outside.
+pub struct Settings {
+    /// The operator's own namespace, where the slots are.
+    pub namespace: String,
+    /// Which installation this is.
+    pub installation: Installation,
+    /// The name of this process, for events.
+    pub identity: String,
+    /// How many objects are worked on at once.
+    pub concurrency: u16,
+    /// Whether http to loopback addresses is allowed.
+    pub allow_insecure_endpoints: bool,
+}
+
+/// Everything that work on one object needs.
+pub struct Context {
+    client: Client,
+    clock: Clock,
+    installation: Installation,
+    caches: Arc<Caches>,
+    accounts: Accounts,
+    slots: Slots,
+    targets: Targets,
+    statuses: Statuses,
+    events: Events,
+    metrics: Metrics,
+    memories: Memories,
+    leadership: Leadership,
+    leads_since: OnceLock<Timestamp>,
+}
+
+impl Context {
+    /// Readings of dbt from before this moment say nothing about the object: this process did something since, or did not
+    /// lead yet and another one may have.
+    fn fresh_after(&self, owner: &OwnerUid) -> Timestamp {
+        let leads_since = self.leads_since.get().copied().unwrap_or(Timestamp::MAX);
+        self.memories.changed_at(owner).map_or(leads_since, |changed_at| changed_at.max(leads_since))
+    }
+
+    async fn publish_events(&self, token: &ServiceToken, events: Vec<Event>) {
+        if !events.is_empty() {
+            let lost = self.events.emit(&token.object_ref(&()), &events).await;
+            self.metrics.event_lost(lost);
+        }
+    }
+}
+
+/// Runs until it is asked to stop, or leadership is lost.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    mut leadership: Leadership,
+    metrics: Metrics,
+    health: Health,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let (token_trigger, token_queue) = unbounded();
+    let (account_trigger, account_queue) = unbounded();
+    let triggers = Triggers { tokens: token_trigger.clone(), accounts: account_trigger.clone() };
+    let (caches, writers) = Caches::new(&settings.namespace);
+    let filling = watches::fill(client.clone(), caches.clone(), writers, triggers.clone());
+    let clock = Clock::system();
+    let context = Arc::new(Context {
+        accounts: accounts(&client, &settings, &caches, &clock, &metrics),
+        slots: Slots::new(client.clone(), &settings.namespace),
+        targets: Targets::new(client.clone()),
+        statuses: Statuses::new(client.clone()),
+        events: Events::new(client.clone(), Some(settings.identity.clone())),
+        memories: Memories::default(),
+        leads_since: OnceLock::new(),
+        installation: settings.installation.clone(),
+        leadership: leadership.clone(),
+        caches: caches.clone(),
+        client,
+        clock,
+        metrics,
+    });
+    let stop = stop.boxed().shared();
+    let waking = wake(context.clone(), triggers);
+    let work = lead(context, settings.concurrency, leadership.clone(), health, token_queue, account_queue, stop.clone());
+    let lost = async {
+        leadership.gained().await;
+        leadership.lost().await;
+    };
+    let overdue = async {
+        stop.await;
+        tokio::time::sleep(SHUTDOWN).await;
+    };
+    tokio::select! {
+        () = waking => tracing::error!("the accounts ended"),
+        () = filling => tracing::error!("the watches ended"),
+        () = work => tracing::info!("stopped"),
+        () = lost => tracing::warn!("the lease is lost; the process ends"),
+        () = overdue => tracing::warn!("work under way did not end in time; it is taken up again at the next start"),
+    }
+}
+
+fn accounts(client: &Client, settings: &Settings, caches: &Arc<Caches>, clock: &Clock, metrics: &Metrics) -> Accounts {
+    let clock = clock.clone();
+    let now: Now = Arc::new(move || clock.now());
+    let connector = DbtConnector { meter: Arc::new(DbtMeter(metrics.clone())), now: now.clone(), timing: Timing::default() };
+    Accounts::new(Surroundings {
+        installation: settings.installation.clone(),
+        namespace: settings.namespace.clone(),
+        allow_insecure: settings.allow_insecure_endpoints,
+        watched: caches.clone(),
+        cluster: Arc::new(AccountAccess::new(client.clone(), &settings.namespace)),
+        connector: Arc::new(connector),
+        now,
+    })
+}
+
+/// Counts the calls of dbt.
+struct DbtMeter(Metrics);
+
+impl Meter for DbtMeter {
+    fn exchange(&self, operation: &'static str, outcome: &'static str, duration: Duration) {
+        self.0.dbt_call(operation, outcome, duration);
+    }
+}
+
+/// Wakes the objects that a change of their account concerns. A change of an account's status is none: its counts move
+/// with every token that is made.
+async fn wake(context: Arc<Context>, triggers: Triggers) {
+    let mut changes = pin!(context.accounts.changes());
+    while let Some(change) = changes.next().await {
+        let Some(Change { account, affected }) = change else {
+            context.caches.accounts.state().iter().for_each(|account| watches::trigger(&triggers.accounts, &**account));
+            context.caches.tokens.state().iter().for_each(|token| watches::trigger(&triggers.tokens, &**token));
+            continue;
+        };
+        watches::send(&triggers.accounts, ObjectRef::new(&account));
+        match affected {
+            Affected::AccountOnly => {}
+            Affected::All => {
+                context.caches.users_of(&account).iter().for_each(|token| watches::trigger(&triggers.tokens, &**token));
+            }
+            Affected::Only(owners) => {
+                let named = owners.iter().map(|owner| ObjectRef::new(&owner.name).within(&owner.namespace));
+                named.for_each(|token| watches::send(&triggers.tokens, token));
+            }
+        }
+    }
+}
+
+/// Works as long as it is not asked to stop, once the caches are warm and this process leads. Then work under way is
+/// finished.
+async fn lead(
+    context: Arc<Context>,
+    concurrency: u16,
+    mut leadership: Leadership,
+    health: Health,
+    token_queue: UnboundedReceiver<ObjectRef<ServiceToken>>,
+    account_queue: UnboundedReceiver<ObjectRef<DbtAccount>>,
+    stop: impl Future<Output = ()> + Clone + Send + 'static,
+) {
+    let ready = async {
+        context.caches.ready().await;
+        health.kinds_are_served();
+        health.caches_are_synced();
+        leadership.gained().await;
+    };
+    tokio::select! {
+        () = ready => {}
+        () = stop.clone() => return,
+    }
+    tracing::info!("this process leads");
+    // What another leader did until now shows in readings that begin from now on.
+    let _first = context.leads_since.set(context.clock.now());
+    futures::join!(
+        work_on(context.clone(), context.caches.tokens.clone(), token_queue, concurrency, stop.clone(), reconcile_token),
+        work_on(context.clone(), context.caches.accounts.clone(), account_queue, concurrency, stop, reconcile_account),
+    );
+}
+
+/// One queue: the same object is never worked on twice at once.
+async fn work_on<K, Work>(
+    context: Arc<Context>,
+    store: kube::runtime::reflector::Store<K>,
+    queue: UnboundedReceiver<ObjectRef<K>>,
+    concurrency: u16,
+    stop: impl Future<Output = ()> + Send + 'static,
+    work: fn(Arc<Context>, Arc<K>) -> Work,
+) where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    Work: Future<Output = Action> + Send + 'static,
+{
+    let queue = queue.map(Ok::<_, Infallible>).take_until(stop);
+    let run = move |object, context| work(context, object).map(Ok::<_, Infallible>).boxed();
+    let never = |_: Arc<K>, error: &Infallible, _| match *error {};
+    let config = Config::default().debounce(DEBOUNCE).concurrency(concurrency);
+    applier(run, never, context, store, queue, config)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(%error, "an object is gone");
+            }
+        })
+        .await;
+}
+
+async fn reconcile_token(context: Arc<Context>, token: Arc<ServiceToken>) -> Action {
+    reconcile::reconcile(&context, &ObjectRef::from_obj(&*token)).await
+}
+
+async fn reconcile_account(context: Arc<Context>, account: Arc<DbtAccount>) -> Action {
+    reconcile::reconcile_account(&context, &account).await
+}

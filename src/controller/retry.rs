@@ -1,0 +1,126 @@
+//! What the shell remembers of one object between two looks: what went wrong, how long it waits, and since when readings
+//! of dbt count. Losing it is harmless: nothing is made or destroyed because of it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use dbt_token_planner::identity::OwnerUid;
+use dbt_token_planner::observation::{Trouble, TroubleKind};
+use jiff::Timestamp;
+
+/// How long a foreign Secret is believed to be in the way before the name is tried again.
+const FOREIGN_BELIEVED: Duration = Duration::from_secs(60);
+
+/// What went wrong, and how long to wait at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: TroubleKind,
+    /// What failed, in words, without secrets.
+    pub message: String,
+    /// A time before which a retry is pointless, if the other side named one.
+    pub not_before: Option<Timestamp>,
+}
+
+/// The first delay after a failure and the longest, doubled in between.
+fn delays(kind: TroubleKind) -> (Duration, Duration) {
+    match kind {
+        TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive => {
+            (Duration::from_secs(2), Duration::from_secs(5 * 60))
+        }
+        TroubleKind::SecretRefused => (Duration::from_secs(5), Duration::from_secs(5 * 60)),
+        TroubleKind::Cluster => (Duration::from_millis(200), Duration::from_secs(60)),
+    }
+}
+
+/// One object's memory.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    changed_at: Option<Timestamp>,
+    trouble: Option<(Trouble, u32)>,
+    foreign: Option<(String, Timestamp)>,
+}
+
+/// The memory of all objects.
+#[derive(Default)]
+pub struct Memories(Mutex<BTreeMap<OwnerUid, Memory>>);
+
+impl Memories {
+    fn with<T>(&self, owner: &OwnerUid, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memories = self.0.lock().expect("no holder of the lock panics");
+        change(memories.entry(owner.clone()).or_default())
+    }
+
+    /// Looking leaves no trace, so that only objects that something was done for take memory.
+    fn look<T>(&self, owner: &OwnerUid, look: impl FnOnce(&Memory) -> Option<T>) -> Option<T> {
+        self.0.lock().expect("no holder of the lock panics").get(owner).and_then(look)
+    }
+
+    /// When this process last changed something of the object in dbt.
+    pub fn changed_at(&self, owner: &OwnerUid) -> Option<Timestamp> {
+        self.look(owner, |memory| memory.changed_at)
+    }
+
+    /// Something of the object was, or may have been, changed in dbt.
+    pub fn note_changed(&self, owner: &OwnerUid, now: Timestamp) {
+        self.with(owner, |memory| memory.changed_at = Some(now));
+    }
+
+    /// What went wrong the last time.
+    pub fn trouble(&self, owner: &OwnerUid) -> Option<Trouble> {
+        self.look(owner, |memory| memory.trouble.as_ref().map(|(trouble, _)| trouble.clone()))
+    }
+
+    /// Remembers a failure; the delay doubles while the same kind goes on. Whether it is the first of its kind in a row.
+    pub fn note_failure(&self, owner: &OwnerUid, failure: Failure, now: Timestamp) -> bool {
+        let (first, longest) = delays(failure.kind);
+        self.with(owner, |memory| {
+            let before = memory.trouble.take().filter(|(trouble, _)| trouble.kind == failure.kind);
+            let (since, count) = before.map_or((now, 0), |(trouble, count)| (trouble.since, count + 1));
+            let delay = spread(owner, first.saturating_mul(1 << count.min(16)).min(longest));
+            let retry_at = now.checked_add(delay).unwrap_or(Timestamp::MAX).max(failure.not_before.unwrap_or(Timestamp::MIN));
+            let trouble = Trouble { kind: failure.kind, message: failure.message, since, retry_at };
+            memory.trouble = Some((trouble, count));
+            count == 0
+        })
+    }
+
+    /// Something of this kind worked.
+    pub fn note_success(&self, owner: &OwnerUid, about_dbt: bool) {
+        if let Some(memory) = self.0.lock().expect("no holder of the lock panics").get_mut(owner) {
+            memory.trouble = memory.trouble.take().filter(|(trouble, _)| is_about_dbt(trouble.kind) != about_dbt);
+        }
+    }
+
+    /// Who is in the way of the target, if that was found lately.
+    pub fn foreign(&self, owner: &OwnerUid, now: Timestamp) -> Option<String> {
+        self.look(owner, |memory| memory.foreign.clone().filter(|(_, until)| *until > now).map(|(manager, _)| manager))
+    }
+
+    /// The name of the target is taken.
+    pub fn note_foreign(&self, owner: &OwnerUid, manager: String, now: Timestamp) {
+        let until = now.checked_add(FOREIGN_BELIEVED).unwrap_or(Timestamp::MAX);
+        self.with(owner, |memory| memory.foreign = Some((manager, until)));
+    }
+
+    /// When a foreign target will be tried again.
+    pub fn foreign_until(&self, owner: &OwnerUid, now: Timestamp) -> Option<Timestamp> {
+        self.look(owner, |memory| memory.foreign.as_ref().map(|(_, until)| *until).filter(|until| *until > now))
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, owner: &OwnerUid) {
+        self.0.lock().expect("no holder of the lock panics").remove(owner);
+    }
+}
+
+fn is_about_dbt(kind: TroubleKind) -> bool {
+    matches!(kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive)
+}
+
+/// Up to a quarter more, fixed by the object, so that a thousand objects do not come back in the same moment.
+fn spread(owner: &OwnerUid, delay: Duration) -> Duration {
+    let sum: u32 = owner.as_str().bytes().fold(7, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    delay + delay.mul_f64(f64::from(sum % 256) / 1024.0)
+}

@@ -1,0 +1,185 @@
+//! Fills the caches from watches, and says which objects a change concerns.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::channel::mpsc::UnboundedSender;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::cache::{Caches, SecretMetadata, Writers, secret_key};
+use crate::api::v1alpha1::{DbtAccount, ServiceToken};
+use crate::cluster::names;
+
+/// What may need another look after a change.
+#[derive(Clone)]
+pub struct Triggers {
+    /// For ServiceTokens.
+    pub tokens: UnboundedSender<ObjectRef<ServiceToken>>,
+    /// For DbtAccounts.
+    pub accounts: UnboundedSender<ObjectRef<DbtAccount>>,
+}
+
+/// Fills the caches until a watch ends, which none does by itself.
+pub async fn fill(client: Client, caches: Arc<Caches>, writers: Writers, triggers: Triggers) {
+    let tokens = watch(Api::<ServiceToken>::all(client.clone()), watcher::Config::default());
+    let accounts = watch(Api::<DbtAccount>::all(client.clone()), watcher::Config::default());
+    let slots = watch(
+        Api::<SecretMetadata>::namespaced(client.clone(), &caches.namespace),
+        watcher::Config::default().labels(&format!("{}={}", names::SLOT, names::TRUE)),
+    );
+    let secrets = watch(
+        Api::<SecretMetadata>::namespaced(client.clone(), &caches.namespace),
+        watcher::Config::default().labels(&format!("!{}", names::SLOT)),
+    );
+    let targets = watch(
+        Api::<SecretMetadata>::all(client.clone()),
+        watcher::Config::default().labels(&format!("{}={}", names::MANAGED, names::TRUE)),
+    );
+    let namespaces = watch(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default());
+    futures::join!(
+        run(tokens, writers.tokens, |event| on_token(&caches, &triggers, event)),
+        run(accounts, writers.accounts, |event| on_account(&caches, &triggers, event)),
+        run(slots, writers.slots, |event| on_slot(&caches, &triggers, event)),
+        run(targets, writers.targets, |event| on_target(&caches, &triggers, event)),
+        run(secrets, writers.secrets, |event| on_secret(&caches, &triggers, event)),
+        run(namespaces, writers.namespaces, |event| on_namespace(&caches, &triggers, event)),
+    );
+}
+
+/// A change of one object, seen after the store has it.
+enum Change<'object, K> {
+    /// It is there.
+    Present(&'object K),
+    /// It is gone.
+    Gone(&'object K),
+}
+
+impl<K> Change<'_, K> {
+    fn object(&self) -> &K {
+        let (Self::Present(object) | Self::Gone(object)) = self;
+        object
+    }
+}
+
+async fn run<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    mut writer: Writer<K>,
+    on_change: impl Fn(&Change<'_, K>),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Default,
+{
+    let mut listed: Vec<K> = Vec::new();
+    let mut events = pin!(events.default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                writer.apply_watcher_event(&event);
+                match event {
+                    Event::Apply(object) => on_change(&Change::Present(&object)),
+                    Event::Delete(object) => on_change(&Change::Gone(&object)),
+                    Event::Init => listed.clear(),
+                    Event::InitApply(object) => listed.push(object),
+                    // Only now does the store show the new list.
+                    Event::InitDone => listed.drain(..).for_each(|object| on_change(&Change::Present(&object))),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&K::DynamicType::default()), %error, "a watch failed and is started again");
+            }
+        }
+    }
+}
+
+fn on_token(caches: &Caches, triggers: &Triggers, change: &Change<'_, ServiceToken>) {
+    let token = change.object();
+    let namespace = token.namespace().unwrap_or_default();
+    let secret = secret_key(&namespace, &token.spec.secret.name);
+    let account = &token.spec.account_ref.name;
+    match change {
+        Change::Present(_) => {
+            caches.tokens_by_secret.insert(&secret, token);
+            caches.tokens_by_account.insert(account, token);
+        }
+        Change::Gone(_) => {
+            caches.tokens_by_secret.remove(&secret, token);
+            caches.tokens_by_account.remove(account, token);
+            // A younger object may have waited for the Secret, and the account for its last user.
+            caches.writers_of(&namespace, &token.spec.secret.name).iter().for_each(|other| trigger(&triggers.tokens, &**other));
+            send(&triggers.accounts, ObjectRef::new(account));
+        }
+    }
+    caches.note_change();
+    trigger(&triggers.tokens, token);
+}
+
+fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccount>) {
+    let account = change.object();
+    caches.note_change();
+    trigger(&triggers.accounts, account);
+}
+
+fn on_slot(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
+    let slot = change.object();
+    if let Some(owner) = slot.labels().get(names::OWNER_UID) {
+        match change {
+            Change::Present(_) => caches.slots_by_owner.insert(owner, slot),
+            Change::Gone(_) => caches.slots_by_owner.remove(owner, slot),
+        }
+    }
+    caches.note_change();
+    let annotations = slot.annotations();
+    if let (Some(namespace), Some(name)) = (annotations.get(names::OWNER_NAMESPACE), annotations.get(names::OWNER_NAME)) {
+        send(&triggers.tokens, ObjectRef::new(name).within(namespace));
+    }
+}
+
+fn on_target(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
+    let target = change.object();
+    caches.note_change();
+    let namespace = target.namespace().unwrap_or_default();
+    caches.writers_of(&namespace, &target.name_any()).iter().for_each(|token| trigger(&triggers.tokens, &**token));
+}
+
+/// A credential or a CA bundle: every account that uses it is looked at.
+fn on_secret(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
+    let secret = change.object();
+    caches.note_change();
+    let name = secret.name_any();
+    let uses = |account: &DbtAccount| {
+        let bundle = account.spec.ca_bundle_secret_ref.as_ref().map(|reference| &reference.name);
+        account.spec.credentials_secret_ref.name == name || bundle == Some(&name)
+    };
+    caches.accounts.state_filter(uses).iter().for_each(|account| trigger(&triggers.accounts, &**account));
+}
+
+/// A namespace's labels decide which grants match.
+fn on_namespace(caches: &Caches, triggers: &Triggers, change: &Change<'_, PartialObjectMeta<Namespace>>) {
+    let namespace = change.object();
+    caches.note_change();
+    let name = namespace.name_any();
+    let affected = caches.tokens.state_filter(|token| token.namespace().as_deref() == Some(&name));
+    affected.iter().for_each(|token| trigger(&triggers.tokens, &**token));
+}
+
+/// Asks for a look at the object.
+pub fn trigger<K: Resource<DynamicType = ()> + 'static>(queue: &UnboundedSender<ObjectRef<K>>, object: &K) {
+    send(queue, ObjectRef::from_obj(object));
+}
+
+/// Asks for a look at the object of this name. The queue is closed only when the process ends.
+pub fn send<K: Resource<DynamicType = ()> + 'static>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
+    if queue.unbounded_send(object).is_err() {
+        tracing::debug!("the work queue is closed");
+    }
+}
