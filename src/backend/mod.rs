@@ -14,71 +14,87 @@ use jiff::Timestamp;
 use crate::token::TokenString;
 
 /// One account of the service. One method is one logical exchange; a shared instance per account keeps the rate limit.
+///
+/// Every method may be dropped at any await. For those that change something that is the same as a lost answer: it may have
+/// happened. No method holds a lock while it waits for the service.
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// What the account says about itself. Idempotent; retried.
     ///
     /// # Errors
-    /// Any class but `Ambiguous`.
+    /// Any class but `Ambiguous`. `Malformed` also if the answer is about another account.
     async fn account(&self) -> Result<AccountInfo, BackendError>;
 
-    /// Every token of the account, deleted ones included where the service lists them. Idempotent; retried.
+    /// Every token of the account, deleted ones included where the service lists them; each id once, in the service's
+    /// order. Idempotent; retried.
+    ///
+    /// The list is whole or there is none, as far as the service says how long it is. Whether it may be believed (the
+    /// account's own credential has to be in it) is for the caller to judge.
     ///
     /// # Errors
-    /// Any class but `Ambiguous`.
+    /// Any class but `Ambiguous`. `Malformed` also if a single token is not believed: another account's, without a state,
+    /// an active one without its grants, or with a time that cannot be read.
     async fn list(&self) -> Result<Vec<Token>, BackendError>;
 
     /// One token. Idempotent; retried.
     ///
     /// # Errors
-    /// Any class but `Ambiguous`. A 404 is an answer, not an error, but only after the same credential proved itself on
-    /// another call.
+    /// Any class but `Ambiguous`. A 404 is an answer, not an error, but only after the same credential proved on another
+    /// call that it may see tokens; what that call fails with is the error otherwise.
     async fn get(&self, token: TokenId) -> Result<Lookup, BackendError>;
 
-    /// The active projects. Idempotent; retried.
+    /// The active projects, names exactly as the service has them. Idempotent; retried.
     ///
     /// # Errors
     /// Any class but `Ambiguous`.
     async fn projects(&self) -> Result<Vec<Project>, BackendError>;
 
-    /// For each project, a deployment environment (production before others, then the lowest id). Idempotent; retried.
+    /// For each project that has one, an active deployment environment (production before others, then the lowest id).
+    /// Idempotent; retried.
     ///
     /// # Errors
     /// Any class but `Ambiguous`.
     async fn environments(&self) -> Result<BTreeMap<ProjectId, EnvironmentId>, BackendError>;
 
     /// Creates a token with its grants in one call. **Not idempotent and never retried**: when the answer is lost the
-    /// token may exist, or may come to exist later.
+    /// token may exist, or may come to exist later. The name is sent as it is. What was granted is in the answer; it may
+    /// differ from `rows`, and the caller has to compare.
     ///
     /// # Errors
-    /// `Rejected` if nothing was made; `Ambiguous` if something may have been; others before anything was sent.
+    /// `Ambiguous` if a token may have been made: no or half an answer, a 5xx, a redirect, words that are not the
+    /// service's, an answer without a usable id, uid or string. Every other class: nothing was made. `Rejected` also,
+    /// unsent, for no rows at all or a project id below 1.
     async fn create(&self, name: &str, rows: &GrantRows) -> Result<Created, BackendError>;
 
-    /// Posts the permissions of a token that has none: the older second call. The service accepts it once.
+    /// Posts the permissions of a token that has none: the older second call. The service accepts it once, so it is never
+    /// retried.
     ///
     /// # Errors
-    /// `Rejected` if the token has permissions already; `Ambiguous` if the answer was lost.
+    /// `Rejected` if the token has permissions already, or, unsent, as for [`Backend::create`]; `Ambiguous` if the answer
+    /// was lost. Every other class: nothing was granted.
     async fn grant(&self, token: TokenId, rows: &GrantRows) -> Result<(), BackendError>;
 
     /// Makes one call with a token's own string. Idempotent; retried a few times where the answer is inconclusive, and
-    /// after a 401, since a new token may be refused for a short time.
+    /// after a refusal, since a new token may be refused for a short time: a refusal takes about half a minute. Given only
+    /// if the account's own credential fares better on the same host.
     async fn verify(&self, probe: Probe, token: &TokenString) -> Verdict;
 
-    /// Revokes a token. Idempotent; that it is gone must be observed afterwards.
+    /// Revokes a token. Idempotent; retried. `Ok` says that the service took the request, or does not know the token; that
+    /// it is gone must be observed afterwards.
     ///
     /// # Errors
-    /// Any class.
+    /// Any class; `Ambiguous` if it may be revoked.
     async fn revoke(&self, token: TokenId) -> Result<(), BackendError>;
 }
 
 /// What the service says about the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountInfo {
-    /// Its name.
+    /// Its name; empty if the service gives none.
     pub name: String,
-    /// Its plan, as the service spells it.
+    /// Its plan, as the service spells it; an open list, empty if the service gives none.
     pub plan: String,
-    /// Whether it is locked, with the service's words for why.
+    /// Whether it is locked, with the service's words for why, or words that say that it gives no reason.
     pub locked: Option<String>,
 }
 
@@ -87,19 +103,19 @@ pub struct AccountInfo {
 pub enum Lookup {
     /// It is there, active or not.
     Found(Token),
-    /// It is not there, and the credential works.
+    /// It is not there, and the credential may see tokens.
     Absent,
 }
 
 /// A token that was just created. Its string exists nowhere else.
 pub struct Created {
-    /// The service's id.
+    /// The service's id; 1 or more.
     pub id: TokenId,
-    /// The service's short identifier.
+    /// The service's short identifier; not empty.
     pub uid: TokenUid,
-    /// What the service says that it granted.
+    /// What the service says that it granted; empty if it says nothing.
     pub rows: GrantRows,
-    /// The string.
+    /// The string: not empty, visible ASCII. Its form is not checked beyond that, since it may change.
     pub string: TokenString,
 }
 
@@ -126,7 +142,7 @@ pub enum Verdict {
 pub struct BackendError {
     /// What was attempted, such as `list tokens of account 7`.
     pub operation: String,
-    /// What happened, for a person, without secrets.
+    /// What happened, for a person: without secrets and control characters, some 600 characters at most.
     pub detail: String,
     /// What it means.
     pub class: ErrorClass,
@@ -139,25 +155,25 @@ pub enum ErrorClass {
     CredentialRefused,
     /// 401 that speaks of an unpaid or locked account.
     AccountLocked,
-    /// 403 of an IP restriction.
+    /// 403 of an IP restriction: the cluster's address is not on the account's list.
     IpRefused,
     /// 403 or 404: not permitted, or not there; dbt answers both alike.
     Denied,
-    /// 400: the request is refused; the message is for the user.
+    /// 400 and other 4xx, or a request that cannot be sent: refused; the message is for the user.
     Rejected {
-        /// The service's own message.
+        /// The service's own message with its details, cut to some 500 characters.
         message: String,
     },
     /// 429, or our own limiter's cool-down after one.
     Throttled {
-        /// Not before this time.
+        /// Not before this time: what the service said, an hour at most, or five minutes if it said nothing.
         until: Timestamp,
     },
-    /// DNS, TLS, time-out, 5xx: a retry mends it.
+    /// DNS, TLS, time-out, 5xx, an HTML page: a retry mends it. After a change: nothing was sent.
     Unavailable,
-    /// A change was sent and the answer was lost.
+    /// A change was sent and the answer was lost, or says nothing.
     Ambiguous,
-    /// The answer makes no sense, or is larger than the limit.
+    /// The answer makes no sense, is a redirect, or is larger than the limit. Only after a read.
     Malformed,
 }
 

@@ -218,15 +218,26 @@ pub(super) struct Unreadable {
     column: usize,
 }
 
+impl Unreadable {
+    fn at(body: &[u8], place: usize) -> Self {
+        let before = &body[..place];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        Self { line, column }
+    }
+}
+
 impl fmt::Display for Unreadable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "the answer is not the expected JSON (line {}, column {})", self.line, self.column)
     }
 }
 
-/// Reads a body.
+/// Reads a body. All of it has to be UTF-8, which the parser would not check in fields that are skipped: an answer that is
+/// broken in one place is not believed in another.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(body).map_err(|error| Unreadable { line: error.line(), column: error.column() })
+    let text = std::str::from_utf8(body).map_err(|error| Unreadable::at(body, error.valid_up_to()))?;
+    serde_json::from_str(text).map_err(|error| Unreadable { line: error.line(), column: error.column() })
 }
 
 /// Reads a time as dbt writes it: `2025-10-01 08:15:30.123456+00:00` for tokens, projects and groups, with a `T` for some
@@ -309,6 +320,12 @@ mod tests {
             let Err(error) = read::<Envelope<WireCreated>>(body.as_bytes()) else { panic!("accepted: {body}") };
             assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf8_is_not_read() {
+        let result = read::<Envelope<WireCreated>>(b"{\n\"new\":\"\xff\",\"data\":{}}");
+        assert_eq!(result.err(), Some(Unreadable { line: 2, column: 8 }));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The backend against a server on loopback that answers as each test says.
 
+mod contract;
+mod emulator;
 mod operations;
 mod paging;
 mod server;
