@@ -19,7 +19,7 @@ use super::limiter::Limiter;
 use crate::backend::ErrorClass;
 
 /// How often a request that may be repeated is repeated. With the delays below and 30 s a call, a call that fails for good
-/// takes at most about 93 s.
+/// takes at most about 95 s.
 const REPETITIONS: u32 = 2;
 /// Delay before the first repetition; doubled for each further one. Short, since the reconciler has a backoff of its own:
 /// this one only has to outlast a restarting proxy.

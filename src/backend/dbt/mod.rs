@@ -169,7 +169,8 @@ impl fmt::Debug for DbtCloud {
 
 impl DbtCloud {
     /// Opens a connection: checks addresses, credential and trust. Makes no call, so a wrong credential or a dead host
-    /// shows with the first operation. The limiter of `surroundings` gets the connection's rate.
+    /// shows with the first operation; reads the machine's roots from disk, once. The limiter of `surroundings` gets the
+    /// connection's rate.
     ///
     /// # Errors
     /// See [`ConnectError`]; all of them are for a person to mend.
