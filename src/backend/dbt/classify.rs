@@ -11,7 +11,7 @@ use super::http::{Answer, Failure};
 use super::wire::{self, ErrorEnvelope};
 use crate::backend::ErrorClass;
 
-/// The pause after a 429 that does not say how long: dbt's documented cool-down [DOC].
+/// The pause after a 429 that does not say how long: dbt's documented cool-down `[DOC]`.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(5 * 60);
 /// The longest pause that a 429 can bring about. A server that says more is taken at an hour: a wrong clock there must not
 /// stop the operator for a day.
@@ -169,7 +169,7 @@ impl Words {
     }
 }
 
-/// `data.reason` alone if it is there, else every field with its complaint [OBS].
+/// `data.reason` alone if it is there, else every field with its complaint `[OBS]`.
 fn details(data: &Value) -> String {
     let Value::Object(fields) = data else { return String::new() };
     if let Some(reason) = fields.get("reason").and_then(Value::as_str) {

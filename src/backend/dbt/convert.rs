@@ -16,7 +16,7 @@ use super::wire::{
 use crate::backend::{AccountInfo, Created};
 use crate::token::TokenString;
 
-/// dbt's number for what is active; 2 is deleted [DOC].
+/// dbt's number for what is active; 2 is deleted `[DOC]`.
 const ACTIVE: i64 = 1;
 /// Characters of a lock's reason that are passed on.
 const UNNAMED_LOCK: &str = "dbt gives no reason";

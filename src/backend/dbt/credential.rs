@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 
 use crate::token::TokenString;
 
-/// The prefix of today's service tokens [OBS].
+/// The prefix of today's service tokens `[OBS]`.
 const PREFIX: &str = "dbtc_";
-/// Length of a uid, in characters [OBS on forty tokens].
+/// Length of a uid, in characters `[OBS on forty tokens]`.
 const UID_LENGTH: usize = 7;
-/// Length of a whole string of today's form: prefix, uid and 43 more characters [OBS on one full answer].
+/// Length of a whole string of today's form: prefix, uid and 43 more characters `[OBS on one full answer]`.
 const LENGTH: usize = 55;
 
 /// The uid that stands in a string of today's form (`dbtc_`, seven characters of uid, 43 more, all of the base64url
@@ -29,7 +29,7 @@ pub fn credential_uid(string: &TokenString) -> Option<TokenUid> {
 /// token in the list.
 ///
 /// A string that starts like today's must have today's form, with the uid in its place. Any other string only has to
-/// contain the uid somewhere [ASSUMED for tokens made up to July 2023]: a hint, since the same seven characters may occur
+/// contain the uid somewhere `[ASSUMED for tokens made up to July 2023]`: a hint, since the same seven characters may occur
 /// by chance, so the caller must find exactly one uid of the account in it. A uid shorter than seven characters is never
 /// found: an empty one would be found in everything.
 pub fn contains_uid(string: &TokenString, uid: &TokenUid) -> bool {
@@ -43,9 +43,9 @@ pub fn contains_uid(string: &TokenString, uid: &TokenUid) -> bool {
 /// The word in front of the token in the header `Authorization`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// What dbt's provider sends; Admin API and Discovery take `Token` and `Bearer` alike [DOC].
+    /// What dbt's provider sends; Admin API and Discovery take `Token` and `Bearer` alike `[DOC]`.
     Token,
-    /// What the Semantic Layer wants [DOC].
+    /// What the Semantic Layer wants `[DOC]`.
     Bearer,
 }
 
@@ -59,7 +59,7 @@ impl Scheme {
 }
 
 /// Whether a string can be sent at all: not empty, and nothing but visible ASCII. Deliberately no more than that, since
-/// dbt's format may change [fact sheet, section 6].
+/// dbt's format may change `[fact sheet, section 6]`.
 pub(super) fn is_sendable(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

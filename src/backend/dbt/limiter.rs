@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// Requests a minute unless the account says otherwise: half of the 5,000 that dbt allows all clients of an account
-/// together [DOC]. Half, because a full bucket holds one minute's worth: in the worst minute it is emptied and refilled,
+/// together `[DOC]`. Half, because a full bucket holds one minute's worth: in the worst minute it is emptied and refilled,
 /// which makes 2 x 2,500 requests, and that is just what dbt allows. Going over costs every client of the account five
 /// minutes.
 pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 2_500;

@@ -9,7 +9,7 @@ use super::classify::{Effect, Problem};
 use super::wire::{self, Envelope, WireEnvironment, WireProject, WireToken};
 use super::{DbtCloud, Failed};
 
-/// Items asked for at once: the most that multi-tenant dbt allows [DOC].
+/// Items asked for at once: the most that multi-tenant dbt allows `[DOC]`.
 const PAGE: usize = 100;
 /// Pages of one list. With `PAGE` items each it is a hundred thousand, an order of magnitude above any account heard of; a
 /// server that never comes to an end is cut off here.

@@ -1,8 +1,8 @@
 //! dbt Cloud as a backend. Here: what a connection is and how it is opened; the operations are in `operations.rs`, the
 //! probes in `verify.rs`, one exchange in `http.rs`, all JSON in `wire.rs`.
 //!
-//! Nothing here was ever run against the real service. What rests on documents is tagged [DOC], what rests on published
-//! captures and other clients [OBS], and what is neither [ASSUMED].
+//! Nothing here was ever run against the real service. What rests on documents is tagged `[DOC]`, what rests on published
+//! captures and other clients `[OBS]`, and what is neither `[ASSUMED]`.
 
 mod call;
 mod classify;

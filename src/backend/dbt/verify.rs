@@ -12,7 +12,7 @@
 //! | the list of accounts without ours | refused, on the condition of a 401 |
 //! | 403 of an IP restriction, 401 of a locked account, 429, another 4xx, 5xx, HTML, a redirect, no answer | inconclusive |
 //!
-//! The Semantic Layer says `User is not authorized` to good credentials as well while no metrics are deployed [OBS]. It is
+//! The Semantic Layer says `User is not authorized` to good credentials as well while no metrics are deployed `[OBS]`. It is
 //! a refusal here all the same, since nothing tells the two apart, and to publish a token on an answer that a dead one gets
 //! too would be worse. Who has no metrics yet sets `allowUnproven` or deploys some first.
 
@@ -37,13 +37,13 @@ use crate::backend::{ErrorClass, Verdict};
 use crate::token::TokenString;
 
 /// Pauses between the tries of one probe. Thirty seconds in all: nobody has documented how long a new token needs until
-/// every dbt server knows it [ASSUMED], and the fact sheet asks for a few tries over 30 to 60 s before a 401 counts.
+/// every dbt server knows it `[ASSUMED]`, and the fact sheet asks for a few tries over 30 to 60 s before a 401 counts.
 pub const VERIFICATION_PAUSES: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
 
-/// The question to Discovery: by it another vendor's client tests its connection (Lightdash) [OBS].
+/// The question to Discovery: by it another vendor's client tests its connection (Lightdash) `[OBS]`.
 const DISCOVERY_QUERY: &str = "query ($environmentId: BigInt!) { environment(id: $environmentId) { dbtProjectName } }";
-/// The question to the Semantic Layer, as dbt's own SDK asks it, with one of its fields [OBS].
+/// The question to the Semantic Layer, as dbt's own SDK asks it, with one of its fields `[OBS]`.
 const SEMANTIC_LAYER_QUERY: &str =
     "query ($environmentId: BigInt!) { environmentInfo(environmentId: $environmentId) { dialect } }";
 
@@ -279,7 +279,7 @@ fn judge_graphql(form: Form, graphql: GraphqlAnswer, secret: &str) -> Try {
     if only_authorisation && !is_about_authorisation { Try::Failed(detail) } else { Try::Errors(detail) }
 }
 
-/// `User is not authorized` was seen [OBS]; the other words are [ASSUMED].
+/// `User is not authorized` was seen `[OBS]`; the other words are `[ASSUMED]`.
 fn speaks_of_authorisation(message: &str) -> bool {
     let message = message.to_lowercase();
     let words = [

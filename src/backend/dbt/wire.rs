@@ -20,7 +20,7 @@ pub(super) struct Envelope<T> {
     pub(super) extra: Option<Extra>,
 }
 
-/// An answer that is not a success. `data` may be null, `{}` or an object with details [OBS].
+/// An answer that is not a success. `data` may be null, `{}` or an object with details `[OBS]`.
 #[derive(Deserialize)]
 pub(super) struct ErrorEnvelope {
     pub(super) status: Option<Status>,
@@ -46,7 +46,7 @@ pub(super) struct Pagination {
     pub(super) total_count: Option<u64>,
 }
 
-/// A token in a list or a single read: never with its string [OBS].
+/// A token in a list or a single read: never with its string `[OBS]`.
 #[derive(Deserialize)]
 pub(super) struct WireToken {
     pub(super) id: i64,
@@ -69,7 +69,7 @@ pub(super) struct WireGrant {
 }
 
 /// The answer to a create call, as far as it is needed. The field `token` is not read at all: OpenAPI calls it hashed, but
-/// it was seen to be the plain tail of the string [OBS].
+/// it was seen to be the plain tail of the string `[OBS]`.
 #[derive(Deserialize)]
 pub(super) struct WireCreated {
     pub(super) id: Option<i64>,
@@ -241,7 +241,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadab
 }
 
 /// Reads a time as dbt writes it: `2025-10-01 08:15:30.123456+00:00` for tokens, projects and groups, with a `T` for some
-/// other objects [OBS]; with or without fraction, with `Z`, and without any offset, which is taken for UTC [ASSUMED].
+/// other objects `[OBS]`; with or without fraction, with `Z`, and without any offset, which is taken for UTC `[ASSUMED]`.
 pub(super) fn read_time(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().or_else(|| {
         let time: DateTime = text.parse().ok()?;
