@@ -71,6 +71,7 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
             duration_ms = %milliseconds,
             "effect done"
         ),
+        Err(failure) if failure.stale => {}
         Err(failure) => tracing::warn!(
             resource.namespace = owner.namespace,
             resource.name = owner.name,
@@ -227,7 +228,12 @@ impl Executor<'_> {
                 Verdict::Passed => {}
                 Verdict::Refused { detail } => return Ok(Some(Condemnation::refused(detail))),
                 Verdict::Inconclusive { detail } => {
-                    return Err(Failure { kind: TroubleKind::VerificationInconclusive, message: detail, not_before: None });
+                    return Err(Failure {
+                        kind: TroubleKind::VerificationInconclusive,
+                        message: detail,
+                        not_before: None,
+                        stale: false,
+                    });
                 }
             }
         }
@@ -255,7 +261,7 @@ impl Executor<'_> {
         let account = self.account()?;
         if account.is_own_credential(token) {
             let message = format!("token {token} is the operator's own credential and is never revoked");
-            return Err(Failure { kind: TroubleKind::Cluster, message, not_before: None });
+            return Err(Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false });
         }
         self.backend()?.revoke(token).await.map_err(|error| dbt_failure(&error))?;
         Ok(Done::new(Outcome::Done, None))

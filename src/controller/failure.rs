@@ -16,12 +16,12 @@ pub fn dbt_failure(error: &BackendError) -> Failure {
         ErrorClass::Throttled { until } => Some(*until),
         _ => None,
     };
-    Failure { kind: TroubleKind::DbtUnavailable, message: error.to_string(), not_before }
+    Failure { kind: TroubleKind::DbtUnavailable, message: error.to_string(), not_before, stale: false }
 }
 
 /// A reading of the account that failed: the account's own conditions say more.
 pub fn read_failure(error: &ReadError) -> Failure {
-    Failure { kind: TroubleKind::DbtUnavailable, message: error.detail.clone(), not_before: Some(error.retry_at) }
+    Failure { kind: TroubleKind::DbtUnavailable, message: error.detail.clone(), not_before: Some(error.retry_at), stale: false }
 }
 
 /// The event that goes with the first failure of dbt in a row.
@@ -31,11 +31,12 @@ pub fn unavailable_event(failure: &Failure) -> Event {
 
 /// A failed call to the API server about one of our own things.
 pub fn cluster(error: &dyn Error, class: Class) -> Failure {
+    let stale = class == Class::Conflict;
     let message = match class {
         Class::Refused { message } => format!("{error}: {message}"),
         Class::Conflict | Class::Unavailable => chain(error),
     };
-    Failure { kind: TroubleKind::Cluster, message, not_before: None }
+    Failure { kind: TroubleKind::Cluster, message, not_before: None, stale }
 }
 
 /// A failed call to the API server about the target: a refusal there is for the namespace's people to mend.
@@ -45,6 +46,7 @@ pub fn target(error: &dyn Error, class: Class) -> Failure {
             kind: TroubleKind::SecretRefused,
             message: format!("the API server refuses it: {message}"),
             not_before: None,
+            stale: false,
         },
         class => cluster(error, class),
     }
@@ -52,7 +54,7 @@ pub fn target(error: &dyn Error, class: Class) -> Failure {
 
 /// Something changed since it was looked at; looking again mends it.
 pub fn stale(what: &str) -> Failure {
-    Failure { kind: TroubleKind::Cluster, message: format!("{what}; it is looked at again"), not_before: None }
+    Failure { kind: TroubleKind::Cluster, message: format!("{what}; it is looked at again"), not_before: None, stale: true }
 }
 
 /// An error and its causes in one line.

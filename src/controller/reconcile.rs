@@ -13,6 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use super::Context;
 use super::execute::{self, Done};
+use super::expect::Expect;
 use super::failure;
 use super::observe::{Seen, observe};
 use super::retry::Failure;
@@ -57,25 +58,19 @@ async fn act(context: &Context, seen: &Seen, effect: &Effect, plan: &Plan) -> bo
         tracing::error!(effect = effect.word(), objection, "the interlock refuses an effect; a person must look");
         context.metrics.effect(effect.word(), "interlock", Duration::ZERO);
         let message = format!("the operator's own safety check refuses a step: {objection}");
-        fail(context, seen, Failure { kind: TroubleKind::Cluster, message, not_before: None }).await;
+        fail(context, seen, Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false }).await;
         return true;
     }
     let outcome = match execute::execute(context, seen, effect, &plan.report).await {
         Ok(done) => finish(context, seen, effect, done).await,
-        Err(failure) => {
-            fail(context, seen, failure).await;
-            return true;
-        }
+        Err(failure) => return fail(context, seen, failure).await,
     };
     let Some(outcome) = outcome else { return false };
     let now = context.clock.now();
     let Some(next) = conclude::conclude(&seen.observation, effect, &outcome, now) else { return true };
     match execute::execute(context, seen, &next.effect, &next.report).await {
         Ok(done) => finish(context, seen, &next.effect, done).await.is_some(),
-        Err(failure) => {
-            fail(context, seen, failure).await;
-            true
-        }
+        Err(failure) => fail(context, seen, failure).await,
     }
 }
 
@@ -105,9 +100,14 @@ async fn read(context: &Context, seen: &Seen, need: Need) {
     }
 }
 
-async fn fail(context: &Context, seen: &Seen, failure: Failure) {
+/// Remembers a failure. Whether the plan can go on with it at once; what was stale has to come in by the watch first.
+async fn fail(context: &Context, seen: &Seen, failure: Failure) -> bool {
     let now = context.clock.now();
     let owner = &seen.observation.owner;
+    if failure.stale {
+        tracing::debug!(resource.namespace = owner.namespace, resource.name = owner.name, message = failure.message, "stale");
+        return false;
+    }
     tracing::warn!(
         resource.namespace = owner.namespace,
         resource.name = owner.name,
@@ -118,6 +118,7 @@ async fn fail(context: &Context, seen: &Seen, failure: Failure) {
     let event = (failure.kind == TroubleKind::DbtUnavailable).then(|| failure::unavailable_event(&failure));
     let is_first = context.memories.note_failure(&owner.uid, failure, now);
     context.publish_events(&seen.token, event.into_iter().filter(|_| is_first).collect()).await;
+    true
 }
 
 /// Nothing to do now: the status says so, if it does not already.
@@ -128,7 +129,11 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
     }
     match execute::write_report(context, seen, &plan.report).await {
         Ok(false) => {}
-        Ok(true) => context.publish_events(&seen.token, plan.report.events.clone()).await,
+        Ok(true) => {
+            context.publish_events(&seen.token, plan.report.events.clone()).await;
+            // The next look must not be older than this write.
+            context.caches.catch_up(|caches| Expect::token(&seen.token).holds(caches)).await;
+        }
         Err(failure) => {
             fail(context, seen, failure).await;
             return Action::requeue(SOON);

@@ -21,6 +21,8 @@ pub struct Failure {
     pub message: String,
     /// A time before which a retry is pointless, if the other side named one.
     pub not_before: Option<Timestamp>,
+    /// Something had changed since it was looked at: no failure of anybody, and looking again mends it.
+    pub stale: bool,
 }
 
 /// The first delay after a failure and the longest, doubled in between.

@@ -123,6 +123,7 @@ impl Executor<'_> {
             kind: TroubleKind::SecretRefused,
             message: error.to_string(),
             not_before: None,
+            stale: false,
         })
     }
 
