@@ -56,7 +56,8 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
         Life::Inactive => Turn::act(Effect::CloseSlot(slot.serial)),
         Life::Unlisted => Turn::read(Need::Token(token)),
         Life::Unknown => Turn::Pass(None),
-        Life::Active if !observation.is_ours(token) => Turn::Pass(None),
+        // Somebody else's, or one that the ledger names under another serial: both never happen, and neither is destroyed.
+        Life::Active if !observation.is_ours(token) || observation.ledger.names_token(token) => Turn::Pass(None),
         Life::Active if slot.committed => retirement(observation, token, slot.serial, None, now),
         Life::Active if slot.condemned.is_none() => {
             Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
@@ -120,6 +121,7 @@ mod tests {
         let foreign = |token: &mut Token| token.mark.as_mut().expect("a mark").owner = crate::identity::OwnerUid::new("x");
         check(&published().filled_slot(4, 2190).listed(4, 2190).token(2190, foreign), "pass");
         check(&published().condemned_slot(4, 2190, Superseded).listed(4, 2190).token(2190, foreign), "pass");
+        check(&published().condemned_slot(4, 2202, Superseded), "pass");
         check(&published().retained_record(4, 2190).listed(4, 2190), "pass");
         check(&published().empty_slot(6), "pass");
         check(&published().filled_slot(6, 2206), "pass");
