@@ -32,13 +32,18 @@ pub fn retire(observation: &Observation, now: Timestamp) -> Turn {
 
 fn retire_one(observation: &Observation, entry: Entry, now: Timestamp) -> Turn {
     match observation.life(entry.token) {
-        Life::Inactive if observation.slot(entry.serial).is_some() => Turn::act(Effect::CloseSlot(entry.serial)),
+        Life::Inactive if has_slot(observation, entry) => Turn::act(Effect::CloseSlot(entry.serial)),
         Life::Inactive => write(observation, LedgerEntry::Forget(entry.serial), observation.ledger.forgotten(entry.serial)),
         Life::Unlisted => Turn::read(Need::Token(entry.token)),
         Life::Unknown if observation.fresh_tokens().is_none() => Turn::read(Need::Tokens(observation.fresh_after)),
         Life::Unknown => Turn::Pass(None),
         Life::Active => retirement(observation, entry.token, entry.serial, replaced_at(observation, entry.token), now),
     }
+}
+
+/// A slot that holds another token is none of this one: it is swept by itself once nothing names its serial.
+fn has_slot(observation: &Observation, entry: Entry) -> bool {
+    observation.slot(entry.serial).is_some_and(|slot| slot.token().is_none_or(|token| token == entry.token))
 }
 
 /// When the target was first seen without the token.
@@ -173,6 +178,8 @@ mod tests {
         check(&replaced().inactive(2190), "close_slot 4");
         check(&replaced().inactive(2190).slot_lost(4), "forget; serial 5, current 5:2202");
         check(&replaced().gone(2190).slot_lost(4), "forget; serial 5, current 5:2202");
+        let another = replaced().inactive(2190).slot_lost(4).committed_slot(4, 2191);
+        check(&another, "forget; serial 5, current 5:2202");
         check(&replaced().unlisted(2190), "read token 2190");
         check(&replaced().inactive(2190).slot_lost(4).with(|it| it.finalizer = false), "add_finalizer");
     }

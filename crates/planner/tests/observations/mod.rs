@@ -436,6 +436,8 @@ fn attempting() -> impl Strategy<Value = Observation> {
             it.slots.retain(|slot| slot.serial != serial);
             it.slots.push(slot);
             it.slots.sort_by_key(|slot| slot.serial);
+            it.ledger.current = it.ledger.current.filter(|entry| entry.serial != serial);
+            it.ledger.retiring.retain(|entry| entry.serial != serial);
             let fingerprint = simple_rows().fingerprint();
             it.ledger.installation = Some(it.installation.clone());
             it.ledger.serial = it.ledger.serial.max(HIGHEST_AS_A_RULE);
