@@ -124,6 +124,9 @@ fn hindrance(observation: &Observation, desired: &Desired, entry: Entry, now: Ti
     if observation.account.open().is_none() {
         return Some(format!("DbtAccount {} is not ready", desired.account));
     }
+    if let Some(current) = observation.ledger.current.filter(|_| !observation.current_is_usable()) {
+        return Some(format!("token {} does not work any more; what follows it comes first", current.token));
+    }
     if observation.ledger.current.is_some_and(|current| current.serial < entry.serial) {
         return Some(format!("token {} is newer than the published one; it goes after the next rotation", entry.token));
     }
@@ -245,6 +248,9 @@ mod tests {
         waits(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), &[("Verification", set_back)]);
         waits(&replaced().listed(9, 2209), &[("Verification", set_back)]);
         waits(&replaced().not_ready(), &[("Verification", "DbtAccount analytics is not ready")]);
+        let lost = "token 2202 does not work any more; what follows it comes first";
+        waits(&recent().inactive(2202), &[("Verification", lost)]);
+        waits(&recent().attempt(6, crate::ledger::Cause::TokenUnusable, 0), &[("Verification", lost)]);
         let newer = "token 2206 is newer than the published one; it goes after the next rotation";
         waits(&object().published(5, 2202).retiring(6, 2206, 3600), &[("Verification", newer)]);
         let renamed = replaced().token(2190, |token| token.mark = None);
