@@ -23,7 +23,7 @@ pub struct Conclusion {
 /// What follows from the outcome of an effect; `None` where it is enough to look again.
 pub fn conclude(observation: &Observation, effect: &Effect, outcome: &Outcome, now: Timestamp) -> Option<Conclusion> {
     match (effect, outcome) {
-        (Effect::Mint { .. }, Outcome::Rejected { message }) => {
+        (Effect::Mint { .. } | Effect::Grant { .. }, Outcome::Rejected { message }) => {
             let effect = mint::after_rejection(observation, now)?;
             let report = report::rejected(observation, &Step::Act(effect.clone()), message, now);
             Some(Conclusion { effect, report })

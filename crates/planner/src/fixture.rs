@@ -1,5 +1,9 @@
 //! Observations for tables: a healthy account and one object, changed a word at a time. Holds no judgement.
 
+mod words;
+
+pub(crate) use self::words::{effect, ledger, planned, turn};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -348,113 +352,4 @@ impl Observation {
     pub(crate) fn plan(&self) -> Plan {
         plan::plan(self, now())
     }
-}
-
-/// A turn in a few words.
-pub(crate) fn turn(turn: &Turn) -> String {
-    match turn {
-        Turn::Pass(None) => "pass".into(),
-        Turn::Pass(time) => format!("pass{}", until(*time)),
-        Turn::Take(taken, time) => format!("{}{}", step(taken), until(*time)),
-    }
-}
-
-/// A plan in a few words.
-pub(crate) fn planned(plan: &Plan) -> String {
-    format!("{}{}", step(&plan.step), until(plan.wake_at))
-}
-
-fn until(time: Option<Timestamp>) -> String {
-    time.map_or_else(String::new, |time| format!(" until {:+}", time.as_second() - NOW_SECONDS))
-}
-
-/// A step in a few words.
-pub(crate) fn step(step: &Step) -> String {
-    match step {
-        Step::Act(done) => effect(done),
-        Step::Read(Need::Token(token)) => format!("read token {token}"),
-        Step::Read(Need::Tokens(_)) => "read tokens".into(),
-        Step::Read(Need::Projects) => "read projects".into(),
-        Step::Read(Need::Environments) => "read environments".into(),
-        Step::Wait(wait) => format!("wait {}", wait_words(wait)),
-        Step::Blocked(reason) => format!("blocked {}", block(reason)),
-        Step::Settled => "settled".into(),
-    }
-}
-
-fn wait_words(wait: &Wait) -> &'static str {
-    match wait {
-        Wait::Suspended => "Suspended",
-        Wait::AccountMissing => "AccountMissing",
-        Wait::AccountNotReady => "AccountNotReady",
-        Wait::Trouble => "Trouble",
-        Wait::Budget { .. } => "Budget",
-        Wait::Backoff { .. } => "Backoff",
-        Wait::RetiringFull => "RetiringFull",
-    }
-}
-
-fn block(block: &Block) -> String {
-    match block {
-        Block::Refused => "Refused".into(),
-        Block::AccountNotFound => "AccountNotFound".into(),
-        Block::PolicyRefused(row) => format!("PolicyRefused {row}"),
-        Block::TokenLimit(limit) => format!("TokenLimit {}", limit.scope),
-        Block::Project(_) => "Project".into(),
-        Block::SecretConflict { senior } => format!("SecretConflict {senior}"),
-        Block::SecretNotOwned { manager } => format!("SecretNotOwned {manager}"),
-        Block::Unprobeable(sets) => {
-            format!("Unprobeable {}", sets.iter().map(PermissionSet::as_str).collect::<Vec<_>>().join(","))
-        }
-        Block::Deletion { why, let_go_at } => format!("Deletion ({why}){}", until(Some(*let_go_at))),
-    }
-}
-
-/// An effect in a few words.
-pub(crate) fn effect(effect: &Effect) -> String {
-    let word = effect.word();
-    match effect {
-        Effect::WriteLedger { ledger: written, .. } => format!("{word}{}", ledger(written)),
-        Effect::Reserve(serial) | Effect::CloseSlot(serial) | Effect::LabelCommitted(serial) => format!("{word} {serial}"),
-        Effect::Mint { serial, .. } => format!("{word} {serial}"),
-        Effect::Grant { serial, token, .. } | Effect::LeaveRecord { serial, token } | Effect::Project { serial, token, .. } => {
-            format!("{word} {serial}:{token}")
-        }
-        Effect::Prove { serial, token, probes, committed } => {
-            format!("{word} {serial}:{token} with {} calls{}", probes.len(), ledger(committed))
-        }
-        Effect::Condemn { serial, why } => format!("{word} {serial} {}", why.reason.word()),
-        Effect::Retire { token, serial, successor, .. } => format!("{word} {serial}:{token} after {successor}"),
-        Effect::Revoke { token, serial, because } => format!("{word} {serial}:{token} {because:?}"),
-        Effect::RemoveFinalizer(how) => format!("{word} {how:?}"),
-        Effect::AddFinalizer | Effect::ClaimTarget | Effect::ReleaseTarget | Effect::DeleteTarget => word.into(),
-    }
-}
-
-/// What a ledger names, in a few words; a serial near the time of the tables is written as their distance.
-pub(crate) fn ledger(ledger: &Ledger) -> String {
-    let serial = |serial: i64| {
-        if (serial - NOW_SECONDS).abs() < 1000 { format!("now{:+}", serial - NOW_SECONDS) } else { serial.to_string() }
-    };
-    let entry = |entry: &Entry| format!("{}:{}", serial(entry.serial.0), entry.token);
-    let mut words = format!("; serial {}", serial(ledger.serial));
-    if let Some(next) = &ledger.next {
-        words += &format!(", next {} {} x{}", serial(next.serial.0), next.cause.word(), next.failures);
-    }
-    if let Some(current) = &ledger.current {
-        words += &format!(", current {}", entry(current));
-    }
-    if !ledger.retiring.is_empty() {
-        words += &format!(", retiring {}", ledger.retiring.iter().map(entry).collect::<Vec<_>>().join(" "));
-    }
-    if let Some(policy) = ledger.deletion {
-        words += &format!(", deletion {policy:?}");
-    }
-    if let Some(found) = ledger.set_back {
-        words += &format!(", set back {found}");
-    }
-    if let Some(handled) = &ledger.handled_rotate_at {
-        words += &format!(", handled {handled}");
-    }
-    words
 }

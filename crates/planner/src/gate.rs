@@ -117,7 +117,9 @@ pub fn budget(account: &OpenAccount, cause: Cause, now: Timestamp) -> Result<(),
 pub fn delay(attempt: &Attempt, now: Timestamp) -> Result<(), Turn> {
     let opened = Timestamp::from_second(attempt.serial.0).unwrap_or(Timestamp::MAX);
     let until = later(opened, backoff(attempt.failures));
-    if attempt.failures == 0 || now >= until {
+    // A serial far ahead of the clock (which was wrong once) says nothing about the time; the budget still bounds attempts.
+    let is_from_another_clock = opened > later(now, BACKOFF[BACKOFF.len() - 1]);
+    if attempt.failures == 0 || now >= until || is_from_another_clock {
         return Ok(());
     }
     Err(Turn::Take(Step::Wait(Wait::Backoff { until }), Some(until)))

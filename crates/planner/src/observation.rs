@@ -1,14 +1,17 @@
 //! Everything that a plan may rest on. What could not be read is a value here, not an error.
 
+mod account;
+mod secrets;
+
+pub use self::account::{Account, Allowance, Budget, OpenAccount, Project, Token, TokenLimit};
+pub use self::secrets::{Condemnation, CondemnedReason, Slot, SlotContent, Target, TargetState};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::desired::{DeletionPolicy, Desired, Refusal};
-use crate::grant::{AccountGrant, GrantRows};
-use crate::identity::{
-    AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, ProjectId, RenderRule, Serial, TokenId, TokenUid,
-};
+use crate::identity::{Installation, OwnerUid, RenderRule, Serial, TokenId};
 use crate::ledger::{Cause, Ledger};
 use crate::mark::Mark;
 use crate::report::{Condition, Published, Replacement, RetiringRecord};
@@ -116,203 +119,6 @@ impl<T> Reading<T> {
     }
 }
 
-/// The account of an object, as far as it can be worked with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Account {
-    /// There is no `DbtAccount` of that name.
-    Missing,
-    /// It is there, and nothing may be made or revoked with it now. Readings may be there all the same.
-    NotReady {
-        /// The reason of its Ready condition.
-        reason: String,
-        /// The message of that condition.
-        message: String,
-    },
-    /// It can be worked with.
-    Ready(Box<OpenAccount>),
-}
-
-impl Account {
-    /// The account, if it can be worked with.
-    pub fn open(&self) -> Option<&OpenAccount> {
-        match self {
-            Self::Ready(account) => Some(account),
-            _ => None,
-        }
-    }
-}
-
-/// What an account that can be worked with says about one object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OpenAccount {
-    /// dbt's id of it.
-    pub id: AccountId,
-    /// dbt's name of its plan, for messages.
-    pub plan: String,
-    /// Whether everything but deletion is stopped for the whole account.
-    pub suspended: bool,
-    /// The tokens of the account that concern this object: those with its mark, and those that its ledger or its slots
-    /// name. The list was believed (the account's own credential was in it).
-    pub tokens: Reading<BTreeMap<TokenId, Token>>,
-    /// Single reads of tokens that the list did not show: those that dbt says are not there, with the time of the read.
-    pub gone: BTreeMap<TokenId, Timestamp>,
-    /// The active projects.
-    pub projects: Reading<Vec<Project>>,
-    /// For each project, a deployment environment on which GraphQL probes can be made; read only when a probe needs one.
-    pub environments: Reading<BTreeMap<ProjectId, EnvironmentId>>,
-    /// The grants that match the object's namespace.
-    pub grants: Vec<AccountGrant>,
-    /// Whether a token may be made now.
-    pub budget: Budget,
-    /// The limit that leaves no place for this object, if there is one; the oldest objects keep their place.
-    pub crowded_out: Option<TokenLimit>,
-    /// Up to which serial a person has confirmed that unknown tokens are the cluster's own.
-    pub set_back_confirmed: Option<Serial>,
-}
-
-/// A token as dbt lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Token {
-    /// dbt's id.
-    pub id: TokenId,
-    /// dbt's short identifier.
-    pub uid: TokenUid,
-    /// Its name in dbt.
-    pub name: String,
-    /// Its mark, if it has one.
-    pub mark: Option<Mark>,
-    /// Whether dbt accepts it. Deletion is final, so an inactive token stays inactive.
-    pub active: bool,
-    /// What it may do, as dbt reports it.
-    pub rows: GrantRows,
-    /// When dbt made it.
-    pub created_at: Option<Timestamp>,
-    /// When dbt last saw it used.
-    pub last_used: Option<Timestamp>,
-}
-
-/// An active project of the account.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Project {
-    /// dbt's id.
-    pub id: ProjectId,
-    /// Its name, not always unique.
-    pub name: String,
-}
-
-/// Whether a token may be made now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// For anything that is wanted.
-    pub ordinary: Allowance,
-    /// For repairs, which have a reserve.
-    pub repair: Allowance,
-}
-
-/// One answer of the budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Allowance {
-    /// A token may be made.
-    Free,
-    /// The budget is used up.
-    UsedUp {
-        /// Tokens an hour.
-        limit: u32,
-        /// When there is room again.
-        free_at: Timestamp,
-    },
-}
-
-/// A limit on the number of ServiceTokens that is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TokenLimit {
-    /// What it limits: `namespace finance` or `the account`.
-    pub scope: String,
-    /// How many there are.
-    pub count: u32,
-    /// How many there may be.
-    pub limit: u32,
-}
-
-/// A Secret in the operator's own namespace that holds, or will hold, the string of one serial.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Slot {
-    /// Whose string it is for.
-    pub serial: Serial,
-    /// What is in it.
-    pub content: SlotContent,
-    /// Whether its token was once the ledger's `current`. Never taken back.
-    pub committed: bool,
-    /// Whether it is only the record of a token that was let go. Never taken back.
-    pub retained: bool,
-    /// Why its token will never be published, if so. Never taken back.
-    pub condemned: Option<Condemnation>,
-    /// When it was reserved.
-    pub created_at: Timestamp,
-}
-
-/// What a slot holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SlotContent {
-    /// Nothing yet.
-    Empty,
-    /// A token; written once, together with the mark that makes the Secret immutable.
-    Filled {
-        /// dbt's id.
-        token: TokenId,
-        /// dbt's short identifier.
-        uid: TokenUid,
-        /// What dbt said that it granted, in its answer to the create call.
-        granted: Fingerprint,
-    },
-}
-
-impl Slot {
-    /// The id of the token that it holds.
-    pub fn token(&self) -> Option<TokenId> {
-        match &self.content {
-            SlotContent::Empty => None,
-            SlotContent::Filled { token, .. } => Some(*token),
-        }
-    }
-}
-
-/// Why a new token will never be published. It stands on the slot, so that the reason outlives a crash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Condemnation {
-    /// The kind of failure.
-    pub reason: CondemnedReason,
-    /// What dbt answered, for the message; never a secret.
-    pub detail: String,
-}
-
-/// The ways in which a new token fails for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CondemnedReason {
-    /// dbt granted something else than what was asked for.
-    GrantsDiffer,
-    /// dbt refused a call with the new token.
-    VerificationRefused,
-    /// The attempt was given up before it was committed, for example because the declaration changed.
-    Superseded,
-}
-
-impl CondemnedReason {
-    /// The word on the slot.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::GrantsDiffer => "GrantsDiffer",
-            Self::VerificationRefused => "VerificationRefused",
-            Self::Superseded => "Superseded",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::GrantsDiffer, Self::VerificationRefused, Self::Superseded].into_iter().find(|reason| reason.word() == word)
-    }
-}
-
 /// What is known of a token's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Life {
@@ -324,37 +130,6 @@ pub enum Life {
     Unlisted,
     /// There is no list that is new enough to tell.
     Unknown,
-}
-
-/// The Secret that users named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// Nothing of that name that we know of. Only Secrets with our label are watched, so that a foreign one shows when
-    /// the name is claimed.
-    Missing,
-    /// A Secret of that name exists and is not ours.
-    Foreign {
-        /// Who last wrote it, by the name of its field manager.
-        manager: String,
-    },
-    /// Ours, for another object.
-    OtherOwner {
-        /// The name of that object.
-        name: String,
-    },
-    /// Ours.
-    Ours(TargetState),
-}
-
-/// What the target holds, as far as its metadata tells.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TargetState {
-    /// The token that we wrote last; `None` for a Secret that is claimed and still empty.
-    pub token: Option<TokenId>,
-    /// The rule by which we wrote it.
-    pub rule: Option<RenderRule>,
-    /// Whether nobody else has written our keys since.
-    pub intact: bool,
 }
 
 /// What went wrong the last time.

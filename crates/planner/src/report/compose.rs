@@ -113,8 +113,10 @@ fn history(observation: &Observation, step: &Step, published: Option<&Published>
             let cause = attempt.map_or(Cause::First, |attempt| attempt.cause);
             let is_told = history.iter().any(|replacement| replacement.token == *token);
             if let Some(previous) = observation.ledger.current.filter(|_| !is_told) {
+                // One that dbt had lost already never retires.
+                let retired_at = (observation.life(previous.token) == Life::Inactive).then_some(now);
                 let previous = Some(previous.token);
-                history.insert(0, Replacement { cause, token: *token, previous, published_at: None, retired_at: None });
+                history.insert(0, Replacement { cause, token: *token, previous, published_at: None, retired_at });
             }
         }
         Step::Act(Effect::WriteLedger { entry: LedgerEntry::Forget(serial), .. }) => {

@@ -236,8 +236,9 @@ fn waiting(observation: &Observation, step: &Step) -> Verdict {
     match step {
         Step::Wait(Wait::AccountNotReady) => {
             let message = match &observation.account {
-                Account::NotReady { reason, message } => format!("DbtAccount {account}: {reason}: {message}"),
-                _ => format!("DbtAccount {account} is not ready"),
+                // The account's own message may name the time of the next try, and would be written anew with each.
+                Account::NotReady { reason, .. } => format!("DbtAccount {account}: {reason}; see the DbtAccount"),
+                _ => format!("DbtAccount {account} is not ready; see the DbtAccount"),
             };
             Verdict::new(ConditionStatus::False, "AccountNotReady", message).retried()
         }

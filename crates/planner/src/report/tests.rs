@@ -140,7 +140,7 @@ fn a_new_generation_is_reconciled() {
 fn what_time_or_a_retry_mends_is_not_stalled() {
     check(
         &object().not_ready(),
-        "False AccountNotReady, Reconciling ProgressingWithRetry: DbtAccount analytics: Unreachable: ab123.us1.dbt.com: time-out",
+        "False AccountNotReady, Reconciling ProgressingWithRetry: DbtAccount analytics: Unreachable; see the DbtAccount",
     );
     let missing = |created| {
         object().with(|it| {
@@ -285,7 +285,7 @@ fn a_failure_for_good_is_told_until_the_next_attempt_ends() {
     check(&next(-60), &same);
     check(&next(-60).empty_slot(at(-60).as_second()), &same);
     check(
-        &next(-60).filled_slot(at(-60).as_second(), 2207),
+        &next(-60).filled_slot(at(-60).as_second(), 2207).listed(at(-60).as_second(), 2207),
         "Unknown Progressing, Reconciling Progressing: publishing token 2207, which dbt accepted",
     );
     check(&next(-60).with(|it| it.generation = 2), "Unknown Progressing, Reconciling Progressing: creating a token");

@@ -59,9 +59,16 @@ fn account(observation: &Observation, now: Timestamp) -> Result<&OpenAccount, Tu
     match &observation.account {
         Account::Ready(account) => Ok(account),
         Account::NotReady { .. } => Err(Turn::Take(Step::Wait(Wait::AccountNotReady), None)),
-        Account::Missing if now < patience => Err(Turn::Take(Step::Wait(Wait::AccountMissing), Some(patience))),
+        // What is published works on without the account; only something new cannot be made.
+        Account::Missing if now < patience || is_published(observation) => {
+            Err(Turn::Take(Step::Wait(Wait::AccountMissing), Some(patience)))
+        }
         Account::Missing => Err(Turn::Take(Step::Blocked(Block::AccountNotFound), None)),
     }
+}
+
+fn is_published(observation: &Observation) -> bool {
+    observation.ledger.current.is_some() && observation.record.published.is_some()
 }
 
 /// No attempt is under way: is there a reason for one?
@@ -112,7 +119,7 @@ fn attend(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     admitted(facts)?;
     match slot {
         Some(slot) => match &slot.content {
-            SlotContent::Filled { token, granted, .. } => filled(facts, attempt, *token, granted),
+            SlotContent::Filled { token, .. } => filled(facts, attempt, *token),
             SlotContent::Empty => empty(facts, attempt, slot),
         },
         None => reserve(facts, attempt),
@@ -174,20 +181,20 @@ fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn
     Ok(Turn::act(Effect::Mint { serial: slot.serial, name, rows: facts.wanted.clone() }))
 }
 
-fn filled(facts: &Facts<'_>, attempt: &Attempt, token: TokenId, granted: &Fingerprint) -> Result<Turn, Turn> {
+/// Whatever dbt answered to the create call, what it lists is what counts: a token that is listed with other grants would
+/// be replaced again as soon as it was published.
+fn filled(facts: &Facts<'_>, attempt: &Attempt, token: TokenId) -> Result<Turn, Turn> {
     let observation = facts.observation;
     if observation.life(token) == Life::Inactive {
         return Ok(give_up(facts, attempt));
     }
-    if *granted != attempt.fingerprint {
-        let rows = reported_rows(observation, token)?;
-        if rows.is_empty() {
-            return Ok(Turn::act(Effect::Grant { serial: attempt.serial, token, rows: facts.wanted.clone() }));
-        }
-        if *rows != facts.wanted {
-            let why = Condemnation::grants_differ(rows, &facts.wanted);
-            return Ok(Turn::act(Effect::Condemn { serial: attempt.serial, why }));
-        }
+    let rows = reported_rows(observation, token)?;
+    if rows.is_empty() {
+        return Ok(Turn::act(Effect::Grant { serial: attempt.serial, token, rows: facts.wanted.clone() }));
+    }
+    if *rows != facts.wanted {
+        let why = Condemnation::grants_differ(rows, &facts.wanted);
+        return Ok(Turn::act(Effect::Condemn { serial: attempt.serial, why }));
     }
     gate::room(observation)?;
     prove(facts, attempt, token)
