@@ -4,12 +4,8 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
-use dbt_token_planner::identity::Installation;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt};
 
-use crate::cluster::names;
-use crate::controller::{self, Leadership, Settings};
+use crate::controller::{self, Options};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -69,42 +65,22 @@ pub fn run(run: Run) -> Result<(), Box<dyn Error>> {
 }
 
 async fn operate(run: Run) -> Result<(), Box<dyn Error>> {
-    let client = Client::try_default().await?;
-    let settings = Settings {
-        installation: installation(&client, &run).await?,
-        namespace: run.namespace.clone(),
-        identity: run.identity.clone(),
-        concurrency: run.concurrency,
-        allow_insecure_endpoints: run.allow_insecure_endpoints,
-    };
     let metrics = Metrics::default();
     let health = Health::default();
     let server = Server::listen(run.http_address, health.clone(), metrics.clone()).await?;
     tracing::info!(address = %server.address()?, "serving /livez, /readyz and /metrics");
-    let leadership = if run.leader_election {
-        Leadership::campaign(client.clone(), &run.namespace, &run.lease_name, &run.identity).await?
-    } else {
-        Leadership::alone()
+    let options = Options {
+        namespace: run.namespace,
+        identity: run.identity,
+        installation: run.installation_id,
+        lease: run.leader_election.then_some(run.lease_name),
+        concurrency: run.concurrency,
+        allow_insecure_endpoints: run.allow_insecure_endpoints,
     };
-    tracing::info!(installation = %settings.installation, namespace = settings.namespace, "starting");
     tokio::select! {
-        () = controller::run(client, settings, leadership, metrics, health, stop_signal()) => Ok(()),
+        ended = controller::start(options, metrics, health, stop_signal()) => ended.map_err(Into::into),
         ended = server.serve(std::future::pending()) => ended.map_err(Into::into),
     }
-}
-
-async fn installation(client: &Client, run: &Run) -> Result<Installation, Box<dyn Error>> {
-    let id = match &run.installation_id {
-        Some(id) => id.clone(),
-        None => {
-            let namespace = Api::<Namespace>::all(client.clone()).get_metadata(&run.namespace).await?;
-            namespace.uid().ok_or_else(|| format!("namespace {} has no uid", run.namespace))?
-        }
-    };
-    if names::is_label_value(&id) {
-        return Ok(Installation::new(id));
-    }
-    Err(format!("--installation-id {id}: write at most 63 letters, digits, dashes, underscores or dots").into())
 }
 
 async fn stop_signal() {

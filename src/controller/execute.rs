@@ -203,10 +203,11 @@ impl Executor<'_> {
     async fn grant(&self, token: TokenId, rows: &GrantRows) -> Result<Done, Failure> {
         match self.backend()?.grant(token, rows).await {
             Ok(()) => Ok(Done::new(Outcome::Done, None)),
-            Err(BackendError { class: ErrorClass::Rejected { message }, .. }) => Ok(Done::new(
-                Outcome::Refused { why: Condemnation::refused(format!("its permissions were refused: {message}")) },
-                None,
-            )),
+            // dbt takes permissions once. If they are there, a list that lags behind will show them soon.
+            Err(error) if is_assigned_already(&error) => Err(dbt_failure(&error)),
+            Err(BackendError { class: ErrorClass::Rejected { message }, .. }) => {
+                Ok(Done::new(Outcome::Rejected { message }, None))
+            }
             Err(error) => Err(dbt_failure(&error)),
         }
     }
@@ -243,7 +244,12 @@ impl Executor<'_> {
     /// The successor proves itself from the target's own bytes before the old token goes.
     async fn retire(&self, token: TokenId, successor: Serial, probes: &[Probe]) -> Result<Done, Failure> {
         let target = self.target()?;
-        let held = self.context.targets.read(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        let held = self
+            .context
+            .targets
+            .read(target)
+            .await
+            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         let rendered = self.rendered(successor).await?;
         if !rendered.stands_in(&held) {
             return Err(failure::stale("the Secret does not hold the new token"));
@@ -303,4 +309,9 @@ fn token_uid(slot: &ObservedSlot) -> Option<&TokenUid> {
         SlotContent::Filled { uid, .. } => Some(uid),
         SlotContent::Empty => None,
     }
+}
+
+/// dbt's words when the permissions of a token are posted a second time (seen in the wild, spelled as sent).
+fn is_assigned_already(error: &BackendError) -> bool {
+    matches!(&error.class, ErrorClass::Rejected { message } if message.contains("cannot be updated after assig"))
 }

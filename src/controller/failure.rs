@@ -40,11 +40,11 @@ pub fn cluster(error: &dyn Error, class: Class) -> Failure {
 }
 
 /// A failed call to the API server about the target: a refusal there is for the namespace's people to mend.
-pub fn target(error: &dyn Error, class: Class) -> Failure {
+pub fn target(error: &dyn Error, class: Class, secret: &str) -> Failure {
     match class {
         Class::Refused { message } => Failure {
             kind: TroubleKind::SecretRefused,
-            message: format!("the API server refuses it: {message}"),
+            message: format!("the API server refuses Secret {secret}: {message}"),
             not_before: None,
             stale: false,
         },

@@ -1,8 +1,6 @@
 //! The lease. It spares duplicate work; safety never rests on it. Losing it ends the process, so that nothing of an old
 //! leader is left running.
 
-use std::time::Duration;
-
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
@@ -62,6 +60,3 @@ impl Leadership {
         }
     }
 }
-
-/// How long a standby may wait at most after the leader was killed.
-pub const TAKE_OVER: Duration = Duration::from_secs(LEASE_SECONDS + RENEWAL_SECONDS);

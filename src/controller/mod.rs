@@ -9,6 +9,7 @@ mod leader;
 mod observe;
 mod reconcile;
 mod retry;
+mod start;
 mod watches;
 
 use std::convert::Infallible;
@@ -26,7 +27,8 @@ use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 
-pub use leader::{Leadership, TAKE_OVER};
+pub use leader::Leadership;
+pub use start::{Options, StartError, start};
 
 use crate::account::{Accounts, Affected, Change, DbtConnector, Surroundings};
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
@@ -51,7 +53,7 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// What a run is told from outside.
-pub struct Settings {
+struct Settings {
     /// The operator's own namespace, where the slots are.
     pub namespace: String,
     /// Which installation this is.
@@ -65,7 +67,7 @@ pub struct Settings {
 }
 
 /// Everything that work on one object needs.
-pub struct Context {
+struct Context {
     client: Client,
     clock: Clock,
     installation: Installation,
@@ -98,7 +100,7 @@ impl Context {
 }
 
 /// Runs until it is asked to stop, or leadership is lost.
-pub async fn run(
+async fn run(
     client: Client,
     settings: Settings,
     mut leadership: Leadership,

@@ -66,7 +66,7 @@ impl Executor<'_> {
             .targets
             .claim(&owner.namespace, name, &owner.name, &self.seen.template)
             .await
-            .map_err(|error| failure::target(&error, error.class()))?;
+            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         let expect = Some(Expect::target(&owner.namespace, name, None));
         match claim {
             Claim::Created(_) | Claim::Ours(_) => Ok(Done::new(Outcome::Done, expect)),
@@ -110,7 +110,11 @@ impl Executor<'_> {
             template: &self.seen.template,
             data: &rendered,
         };
-        self.context.targets.project(target, projection).await.map_err(|error| failure::target(&error, error.class()))?;
+        self.context
+            .targets
+            .project(target, projection)
+            .await
+            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
     }
 
@@ -150,13 +154,21 @@ impl Executor<'_> {
 
     pub(super) async fn release(&self) -> Result<Done, Failure> {
         let target = self.target()?;
-        self.context.targets.release(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        self.context
+            .targets
+            .release(target)
+            .await
+            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
     }
 
     pub(super) async fn delete_target(&self) -> Result<Done, Failure> {
         let target = self.target()?;
-        self.context.targets.delete(target).await.map_err(|error| failure::target(&error, error.class()))?;
+        self.context
+            .targets
+            .delete(target)
+            .await
+            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
     }
 }
