@@ -82,7 +82,9 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
         ),
     }
     result.map(|mut done| {
-        done.events.extend(report::event(&seen.observation, effect));
+        // That of letting go was sent before, while there was an object to attach it to.
+        let event = report::event(&seen.observation, effect).filter(|_| !matches!(effect, Effect::RemoveFinalizer(_)));
+        done.events.extend(event);
         done
     })
 }
