@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dbt_token_planner::account::AccountNeed;
 use dbt_token_planner::account::budget::{BUDGET_WINDOW, creations};
@@ -12,10 +13,22 @@ use dbt_token_planner::identity::{OwnerUid, TokenId};
 use dbt_token_planner::observation::Owner;
 use jiff::Timestamp;
 
-use super::handle::{AccountHandle, State, changed_owners};
+use super::handle::{AccountHandle, ENVIRONMENTS_MEMORY, State, changed_owners};
 use super::readings::{Kept, Snapshot, later};
 use super::{Affected, account_need, lock};
 use crate::backend::{self, Backend, BackendError, ErrorClass, Lookup};
+
+/// Which part of the account's requests lists may take while objects wait for them.
+const LIST_SHARE: u32 = 4;
+
+/// Tokens on one page of dbt's list.
+const PAGE: usize = 100;
+
+/// The shortest time between the beginnings of two lists of so many tokens.
+fn list_spacing(tokens: usize, requests_per_minute: u32) -> Duration {
+    let pages = u32::try_from(tokens / PAGE + 1).unwrap_or(u32::MAX);
+    Duration::from_secs(60) * LIST_SHARE.saturating_mul(pages) / requests_per_minute.max(1)
+}
 
 /// What could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +66,20 @@ impl AccountHandle {
             Some(need) => self.ensure_for_account(&need).await,
             None => self.ensure_environments().await,
         }
+    }
+
+    /// When a token list for this need may be asked for, if that is later than now. Lists take a fixed part of the account's
+    /// requests at most, however many objects wait for one: they come back at this time and share it.
+    pub fn list_due(&self, need: Need) -> Option<Timestamp> {
+        let Need::Tokens(not_before) = need else { return None };
+        let state = lock(&self.state);
+        let (snapshot, taken_at) = state.readings.tokens.known.as_ref()?;
+        if *taken_at >= not_before {
+            return None;
+        }
+        let rate = state.declared.as_ref().map_or(1, |declared| declared.settings.requests_per_minute);
+        let due = later(*taken_at, list_spacing(snapshot.list.tokens.len(), rate));
+        (due > self.shared.now()).then_some(due)
     }
 
     /// The same for the account's own plan.
@@ -152,7 +179,14 @@ impl AccountHandle {
         let _turn = self.reading.lock().await;
         let backend = self.open()?;
         let begun_at = self.shared.now();
-        self.not_held_back(&lock(&self.state).readings.environments, begun_at)?;
+        {
+            let environments = &lock(&self.state).readings.environments;
+            let known = environments.taken_at().is_some_and(|time| later(time, ENVIRONMENTS_MEMORY) > begun_at);
+            if environments.failure.is_none() && known {
+                return Ok(());
+            }
+            self.not_held_back(environments, begun_at)?;
+        }
         let result = backend.environments().await;
         self.keep(&backend, begun_at, result, |state| &mut state.readings.environments)
     }
@@ -239,4 +273,17 @@ impl AccountHandle {
 fn account_info(info: backend::AccountInfo) -> AccountInfo {
     // The backend fails a reading of another account by itself.
     AccountInfo { account: None, name: info.name, plan: info.plan, locked: info.locked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_leave_most_of_the_requests_to_others() {
+        for (tokens, rate, expected) in [(0, 2500, 96), (99, 2500, 96), (100, 2500, 192), (1000, 2500, 1056), (10_000, 5000, 4848)] {
+            assert_eq!(list_spacing(tokens, rate), Duration::from_millis(expected), "{tokens} tokens at {rate} a minute");
+        }
+        assert_eq!(list_spacing(0, 0), Duration::from_secs(240), "a rate of nothing is no division by nothing");
+    }
 }

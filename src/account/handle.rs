@@ -23,7 +23,7 @@ use crate::backend::dbt::{Limiter, derive_endpoints};
 
 /// How long environments are used before they are read again, the next time that a probe needs one. They are only asked for
 /// by tokens that nothing but GraphQL can try, and at rest nobody asks.
-const ENVIRONMENTS_MEMORY: std::time::Duration = std::time::Duration::from_secs(3600);
+pub(super) const ENVIRONMENTS_MEMORY: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// One account, shared by all who work with it.
 pub struct AccountHandle {

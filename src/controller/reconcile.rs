@@ -45,7 +45,11 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
                     return Action::requeue(SOON);
                 }
             }
-            Step::Read(need) => read(context, &seen, *need).await,
+            Step::Read(need) => match seen.account.as_ref().and_then(|account| account.list_due(*need)) {
+                // Others have their turn meanwhile.
+                Some(due) => return Action::requeue(until(now, due)),
+                None => read(context, &seen, *need).await,
+            },
             Step::Wait(_) | Step::Blocked(_) | Step::Settled => return rest(context, &seen, &plan, now).await,
         }
     }
