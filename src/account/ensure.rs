@@ -21,6 +21,9 @@ use crate::backend::{self, Backend, BackendError, ErrorClass, Lookup};
 /// Which part of the account's requests lists may take while objects wait for them.
 const LIST_SHARE: u32 = 4;
 
+/// How soon an object looks again that was not woken by the list under way.
+const LIST_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Tokens on one page of dbt's list.
 const PAGE: usize = 100;
 
@@ -68,18 +71,23 @@ impl AccountHandle {
         }
     }
 
-    /// When a token list for this need may be asked for, if that is later than now. Lists take a fixed part of the account's
-    /// requests at most, however many objects wait for one: they come back at this time and share it.
+    /// When to come back for a token list, if this need should not wait for one now: one is being read, or the last one is
+    /// too young. Lists take a fixed part of the account's requests at most, however many objects wait for one, and nobody
+    /// holds a place while waiting: a list that shows something new of an object wakes it.
     pub fn list_due(&self, need: Need) -> Option<Timestamp> {
         let Need::Tokens(not_before) = need else { return None };
+        let now = self.shared.now();
         let state = lock(&self.state);
         let (snapshot, taken_at) = state.readings.tokens.known.as_ref()?;
         if *taken_at >= not_before {
             return None;
         }
+        if self.listing.try_lock().is_err() {
+            return Some(later(now, LIST_PATIENCE));
+        }
         let rate = state.declared.as_ref().map_or(1, |declared| declared.settings.requests_per_minute);
         let due = later(*taken_at, list_spacing(snapshot.list.tokens.len(), rate));
-        (due > self.shared.now()).then_some(due)
+        (due > now).then_some(due)
     }
 
     /// The same for the account's own plan.
@@ -281,7 +289,9 @@ mod tests {
 
     #[test]
     fn lists_leave_most_of_the_requests_to_others() {
-        for (tokens, rate, expected) in [(0, 2500, 96), (99, 2500, 96), (100, 2500, 192), (1000, 2500, 1056), (10_000, 5000, 4848)] {
+        for (tokens, rate, expected) in
+            [(0, 2500, 96), (99, 2500, 96), (100, 2500, 192), (1000, 2500, 1056), (10_000, 5000, 4848)]
+        {
             assert_eq!(list_spacing(tokens, rate), Duration::from_millis(expected), "{tokens} tokens at {rate} a minute");
         }
         assert_eq!(list_spacing(0, 0), Duration::from_secs(240), "a rate of nothing is no division by nothing");
