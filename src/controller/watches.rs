@@ -9,8 +9,8 @@ use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -47,13 +47,27 @@ pub async fn fill(client: Client, caches: Arc<Caches>, writers: Writers, trigger
     );
     let namespaces = watch(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default());
     futures::join!(
-        run(tokens, writers.tokens, |event| on_token(&caches, &triggers, event)),
-        run(accounts, writers.accounts, |event| on_account(&caches, &triggers, event)),
-        run(slots, writers.slots, |event| on_slot(&caches, &triggers, event)),
-        run(targets, writers.targets, |event| on_target(&caches, &triggers, event)),
-        run(secrets, writers.secrets, |event| on_secret(&caches, &triggers, event)),
-        run(namespaces, writers.namespaces, |event| on_namespace(&caches, &triggers, event)),
+        run(tokens.modify(drop_managed_fields), writers.tokens, |event| on_token(&caches, &triggers, event)),
+        run(accounts.modify(drop_managed_fields), writers.accounts, |event| on_account(&caches, &triggers, event)),
+        run(slots.modify(drop_managed_fields), writers.slots, |event| on_slot(&caches, &triggers, event)),
+        run(targets.modify(drop_fields_of_others), writers.targets, |event| on_target(&caches, &triggers, event)),
+        run(secrets.modify(drop_managed_fields), writers.secrets, |event| on_secret(&caches, &triggers, event)),
+        run(namespaces.modify(drop_managed_fields), writers.namespaces, |event| on_namespace(&caches, &triggers, event)),
     );
+}
+
+/// Who wrote which field takes more memory than all the rest, and nobody asks.
+fn drop_managed_fields(object: &mut impl ResourceExt) {
+    object.managed_fields_mut().clear();
+}
+
+/// Of a target it is asked whether our own fields are still ours, and who wrote last.
+fn drop_fields_of_others(target: &mut SecretMetadata) {
+    for entry in target.managed_fields_mut() {
+        if entry.manager.as_deref() != Some(names::OPERATOR) {
+            entry.fields_v1 = None;
+        }
+    }
 }
 
 /// A change of one object, seen after the store has it.
@@ -79,25 +93,44 @@ async fn run<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Default,
 {
-    let mut listed: Vec<K> = Vec::new();
+    let store = writer.as_reader();
+    let mut before: Vec<Arc<K>> = Vec::new();
     let mut events = pin!(events.default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
+                if matches!(event, Event::Init) {
+                    before = store.state();
+                }
                 writer.apply_watcher_event(&event);
                 match event {
                     Event::Apply(object) => on_change(&Change::Present(&object)),
                     Event::Delete(object) => on_change(&Change::Gone(&object)),
-                    Event::Init => listed.clear(),
-                    Event::InitApply(object) => listed.push(object),
-                    // Only now does the store show the new list.
-                    Event::InitDone => listed.drain(..).for_each(|object| on_change(&Change::Present(&object))),
+                    // Only at the end of a list does the store show it.
+                    Event::Init | Event::InitApply(_) => {}
+                    Event::InitDone => on_list(&store, std::mem::take(&mut before), &on_change),
                 }
             }
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&K::DynamicType::default()), %error, "a watch failed and is started again");
             }
         }
+    }
+}
+
+/// A new list says nothing of what vanished while the watch was away: that is found by comparing.
+fn on_list<K>(store: &Store<K>, before: Vec<Arc<K>>, on_change: impl Fn(&Change<'_, K>))
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone + Default,
+{
+    for object in before {
+        if store.get(&ObjectRef::from_obj_with(&*object, K::DynamicType::default())).is_none() {
+            on_change(&Change::Gone(&object));
+        }
+    }
+    for object in store.state() {
+        on_change(&Change::Present(&object));
     }
 }
 
