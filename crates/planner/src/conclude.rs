@@ -22,6 +22,8 @@ pub struct Conclusion {
 
 /// What follows from the outcome of an effect; `None` where it is enough to look again.
 pub fn conclude(observation: &Observation, effect: &Effect, outcome: &Outcome, now: Timestamp) -> Option<Conclusion> {
+    let observation = observation.of_this_installation();
+    let observation = observation.as_ref();
     match (effect, outcome) {
         (Effect::Mint { .. } | Effect::Grant { .. }, Outcome::Rejected { message }) => {
             let effect = mint::after_rejection(observation, now)?;

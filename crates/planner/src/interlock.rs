@@ -14,6 +14,8 @@ pub type Objection = &'static str;
 /// # Errors
 /// The promise that it would break.
 pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection> {
+    let observation = observation.of_this_installation();
+    let observation = observation.as_ref();
     match effect {
         Effect::AddFinalizer => require(observation.deleted_at.is_none(), "a finalizer is added to an object under deletion"),
         Effect::WriteLedger { entry, ledger } => write_ledger(observation, *entry, ledger),

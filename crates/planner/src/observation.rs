@@ -6,6 +6,7 @@ mod secrets;
 pub use self::account::{Account, Allowance, Budget, OpenAccount, Project, Token, TokenLimit};
 pub use self::secrets::{Condemnation, CondemnedReason, Slot, SlotContent, Target, TargetState};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -159,6 +160,16 @@ pub enum TroubleKind {
 }
 
 impl Observation {
+    /// The observation as it counts: a ledger of another installation counts for nothing, since this cluster may be a copy
+    /// of that one. Nor does one that names none, since every entry was written with it. Plan, interlock and conclusion all
+    /// look at it this way.
+    pub fn of_this_installation(&self) -> Cow<'_, Self> {
+        if self.ledger.installation.as_ref() == Some(&self.installation) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { ledger: Ledger::default(), ..self.clone() })
+    }
+
     /// The open account's tokens, if the list is newer than what this process did last.
     pub fn fresh_tokens(&self) -> Option<&BTreeMap<TokenId, Token>> {
         self.account.open()?.tokens.since(self.fresh_after)

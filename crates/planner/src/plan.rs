@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use crate::effect::{Effect, Need};
 use crate::grant::{GrantRow, Unresolved};
 use crate::identity::PermissionSet;
-use crate::ledger::Ledger;
 use crate::observation::{Observation, TokenLimit, Trouble, TroubleKind};
 use crate::report::{self, Report};
 use crate::stage;
@@ -143,20 +142,11 @@ const FOUNDATIONS: usize = 4;
 ///
 /// Total, deterministic and quiet: the same observation and time give the same plan, and a settled object gives no effect.
 pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
-    let observation = &of_this_installation(observation);
+    let observation = observation.of_this_installation();
+    let observation = observation.as_ref();
     let (step, wake_at) = decide(observation, now);
     let report = report::report(observation, &step, now);
     Plan { step, wake_at, report }
-}
-
-/// A ledger of another installation counts for nothing: this cluster may be a copy of that one. Nor does one that names
-/// none, since every entry was written with it.
-fn of_this_installation(observation: &Observation) -> Observation {
-    let mut observation = observation.clone();
-    if observation.ledger.installation.as_ref() != Some(&observation.installation) {
-        observation.ledger = Ledger::default();
-    }
-    observation
 }
 
 fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>) {

@@ -5,6 +5,7 @@ use crate::desired::{DeletionPolicy, Refusal};
 use crate::fixture::{at, now, object, planned};
 use crate::identity::{Installation, RenderRule};
 use crate::ledger::Cause;
+use crate::ledger::Ledger;
 use crate::observation::TroubleKind::{Cluster, DbtUnavailable, SecretRefused, VerificationInconclusive};
 
 fn check(observation: &Observation, expected: &str) {
