@@ -30,6 +30,13 @@ pub fn conclude(observation: &Observation, effect: &Effect, outcome: &Outcome, n
             let report = report::rejected(observation, &Step::Act(effect.clone()), message, now);
             Some(Conclusion { effect, report })
         }
+        // A ledger that was set back may try a token anew that was published once: its slot cannot be condemned any more, and
+        // the token goes the way of one that was in use.
+        (Effect::Prove { serial, .. }, Outcome::Refused { .. })
+            if observation.slot(*serial).is_some_and(|slot| slot.committed) =>
+        {
+            Some(plain(observation, mint::after_rejection(observation, now)?, now))
+        }
         (Effect::Prove { serial, .. }, Outcome::Refused { why }) => {
             Some(plain(observation, Effect::Condemn { serial: *serial, why: why.clone() }, now))
         }
