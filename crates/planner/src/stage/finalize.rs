@@ -13,6 +13,7 @@ use crate::observation::{Account, Life, Observation, Target};
 use crate::plan::{Block, Step, Turn};
 use crate::stage::rebuild::target_entry;
 use crate::stage::retire::later;
+use crate::stage::set_back::set_back;
 use crate::stage::write;
 
 /// How long a deleted object waits for dbt before it is let go. The slots stay then, and the tokens are revoked when the
@@ -84,6 +85,10 @@ fn kept(observation: &Observation) -> Vec<Entry> {
 }
 
 fn revoke(observation: &Observation, let_go_at: Timestamp, now: Timestamp) -> Turn {
+    // The finding comes first here as well: what only the tokens tell of may be in use elsewhere.
+    if let turn @ Turn::Take(..) = set_back(observation, now) {
+        return turn;
+    }
     if let Some(why) = hindrance(observation) {
         return hindered(observation, why, let_go_at, now);
     }
