@@ -44,7 +44,8 @@ pub struct Observation {
     pub record: Record,
     /// The account, as far as it can be worked with.
     pub account: Account,
-    /// The slots of this owner and this installation, in order of their serials.
+    /// The slots of this owner and this installation, in order of their serials. Read live, not from a cache, while the
+    /// ledger is blank: a rebuild that misses the label `committed` would leave the published token out.
     pub slots: Vec<Slot>,
     /// The Secret that users named.
     pub target: Target,
@@ -201,6 +202,11 @@ impl Observation {
     /// Whether the target is ours, untouched, and holds this token.
     pub fn target_holds(&self, token: TokenId) -> bool {
         matches!(&self.target, Target::Ours(state) if state.token == Some(token))
+    }
+
+    /// Whether consumers find a token of ours in the target.
+    pub fn target_is_readable(&self) -> bool {
+        matches!(&self.target, Target::Ours(state) if state.token.is_some() && state.intact)
     }
 
     /// Whether the target holds this token exactly as it shall look now.

@@ -37,7 +37,9 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
     let events = stalled_event(observation, &conditions).into_iter().chain(words::opening_events(observation, step)).collect();
     Report {
         observed_generation: observation.generation,
-        token: published.map(|published| token(observation, published)),
+        // Nothing while no token can be read in the target: when it comes back it counts as published anew, since consumers
+        // could not take it up in between.
+        token: published.filter(|_| observation.target_is_readable()).map(|published| token(observation, published)),
         next_step: next_step(observation, step, &retiring),
         history: history(observation, step, published, now),
         last_rotation: last_rotation(observation, published),
@@ -87,7 +89,9 @@ fn retiring(observation: &Observation, step: &Step, published: Option<&Published
 fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Published>, now: Timestamp) -> RetiringReport {
     let listed = observation.known_tokens().find(|token| token.id == entry.token);
     let since = published.filter(|published| published.token != entry.token).map(|published| published.at);
-    let replaced_at = retire::replaced_at(observation, entry.token).or(since);
+    // After a time without a readable target (or without a status) the overlap begins again.
+    let before = retire::replaced_at(observation, entry.token).filter(|_| observation.record.published.is_some());
+    let replaced_at = before.or(since);
     RetiringReport {
         id: entry.token,
         uid: listed.map(|token| token.uid.clone()),
