@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::grant::GrantRows;
 use crate::identity::TokenId;
-use crate::ledger::{Ledger, MAXIMUM_RETIRING};
+use crate::ledger::{Entry, Ledger, MAXIMUM_RETIRING};
 
 /// One published, three retiring, one being made: the most live tokens whose string is stored anywhere.
 pub const MAXIMUM_STORED: usize = MAXIMUM_RETIRING + 2;
@@ -76,7 +76,7 @@ pub enum Violation {
     ForeignTokenTouched,
     /// The target holds a token that the ledger does not know.
     PublishedUncommitted,
-    /// A retiring token is dead while the target does not hold a live successor.
+    /// A retiring token is dead while the target does not hold a live token that came after it.
     RetiredTooEarly,
 }
 
@@ -147,13 +147,17 @@ fn published_uncommitted(census: &Census) -> bool {
     }
 }
 
+/// A dead retiring token is excused by a live one in the target that is not older. It need not be `current`: the next
+/// commit may come between the revocation and its being forgotten.
 fn retired_too_early(census: &Census) -> bool {
-    let dead_retiring = census.ledger.retiring.iter().any(|entry| !is_active(census, entry.token));
-    let successor_published = match (census.ledger.current, census.target) {
-        (Some(current), CensusTarget::Token(id)) => current.token == id && is_active(census, id),
-        _ => false,
+    let retiring = &census.ledger.retiring;
+    let is_older = |id: TokenId, dead: &Entry| retiring.iter().any(|entry| entry.token == id && entry.serial <= dead.serial);
+    let followed = |dead: &Entry| match census.target {
+        CensusTarget::Token(id) => is_active(census, id) && !is_older(id, dead),
+        CensusTarget::Absent | CensusTarget::Empty => false,
     };
-    is_responsible(census) && dead_retiring && !successor_published
+    let mut dead = retiring.iter().filter(|entry| !is_active(census, entry.token));
+    is_responsible(census) && dead.any(|entry| !followed(entry))
 }
 
 #[cfg(test)]
