@@ -65,7 +65,12 @@ pub enum Effect {
     },
     /// Marks the slot of `current` as committed, for good; refused for a condemned slot.
     LabelCommitted(Serial),
-    /// Writes the target from the slot, under a compare-and-swap on the target's uid and resourceVersion.
+    /// Writes the target from the slot, under a compare-and-swap on the target's uid and resourceVersion as they were
+    /// observed. Two things come first. The report is written if it differs, under a compare-and-swap on the object: it
+    /// tells that the target could not be read, so that the overlap begins anew, and nothing would tell so afterwards.
+    /// Then a live read of the object has to find that its ledger still names this token as `current`: a replica whose
+    /// cache of the object lags behind its cache of the target would write an earlier token over a later one otherwise.
+    /// Rests on: after the observation of the target, a later token is published only by a write of the target.
     Project {
         /// The slot to write from.
         serial: Serial,
