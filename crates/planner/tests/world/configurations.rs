@@ -1,0 +1,362 @@
+//! The bounded worlds in which the shipped planner is searched. Each keeps most of the world still, so that what moves in
+//! it can be searched to the end.
+
+use super::Left;
+use super::configuration::{Configuration, Lag, May, Start};
+use super::model::Checked;
+use super::{Gone, OTHER_ROWS, World, bit, settle};
+
+const NOTHING: Lag = Lag { object: false, slots: false, target: false, list: false };
+const OBJECT: Lag = Lag { object: true, ..NOTHING };
+const CLUSTER: Lag = Lag { object: true, slots: true, target: true, list: false };
+const LIST: Lag = Lag { list: true, ..NOTHING };
+
+/// A settled object and one replica; nothing happens.
+pub fn quiet(name: &'static str) -> Configuration {
+    Configuration {
+        name,
+        start: Start::Settled,
+        replicas: vec![NOTHING],
+        left: Left::default(),
+        tokens: 3,
+        may: Vec::new(),
+        hides: false,
+        retain: false,
+        witnesses: Vec::new(),
+        mutation: None,
+    }
+}
+
+fn rests(model: &Checked, world: &World) -> bool {
+    settle::is_at_rest(world, &model.shared)
+}
+
+fn edited(model: &Checked, world: &World) -> bool {
+    world.object.rows == OTHER_ROWS && rests(model, world)
+}
+
+/// A token whose string was lost is revoked, and the object is in order.
+fn leak_swept(model: &Checked, world: &World) -> bool {
+    let swept = |(index, token): (u8, &super::Token)| !token.active && world.ghosts.stored & bit(index) == 0;
+    rests(model, world) && (0..).zip(&world.tokens).any(swept)
+}
+
+fn deleted(_: &Checked, world: &World) -> bool {
+    world.object.gone == Some(Gone::Clean) && world.tokens.iter().all(|token| !token.active)
+}
+
+fn retained(_: &Checked, world: &World) -> bool {
+    world.object.gone == Some(Gone::Retained)
+}
+
+fn left_behind(_: &Checked, world: &World) -> bool {
+    world.object.gone == Some(Gone::LeftBehind)
+}
+
+fn mended(model: &Checked, world: &World) -> bool {
+    rests(model, world) && world.left.outside == 0 && world.left.edits == 0
+}
+
+fn rebuilt(model: &Checked, world: &World) -> bool {
+    let ledger = model.shared.ledger(world.object.ledger);
+    world.left.outside == 0 && ledger.current.is_some() && !ledger.retiring.is_empty()
+}
+
+fn full(model: &Checked, world: &World) -> bool {
+    model.shared.ledger(world.object.ledger).retiring.len() == 3
+}
+
+fn condemned_swept(model: &Checked, world: &World) -> bool {
+    let swept = |(index, token): (u8, &super::Token)| {
+        !token.active && world.ghosts.stored & bit(index) != 0 && world.ghosts.committed & bit(index) == 0 && index > 0
+    };
+    rests(model, world) && (0..).zip(&world.tokens).any(swept)
+}
+
+fn set_back(model: &Checked, world: &World) -> bool {
+    model.shared.ledger(world.object.ledger).set_back.is_some()
+}
+
+fn confirmed(model: &Checked, world: &World) -> bool {
+    world.confirmed && world.ghosts.touched != 0 && rests(model, world)
+}
+
+pub fn first_token() -> Configuration {
+    Configuration {
+        start: Start::New,
+        replicas: vec![NOTHING; 2],
+        left: Left { faults: 1, edits: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::Crash],
+        witnesses: vec![("an edit is applied", edited), ("a leak is swept", leak_swept), ("a deletion ends", deleted)],
+        ..quiet("first token, two replicas, one crash")
+    }
+}
+
+pub fn late_create() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { faults: 1, edits: 1, ticks: 1, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::LateCreate],
+        witnesses: vec![("an edit is applied", edited), ("a leak is swept", leak_swept)],
+        ..quiet("rotation, two replicas, one late create")
+    }
+}
+
+pub fn old_ledger() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, OBJECT],
+        left: Left { edits: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("rotation, the ledger of one replica is old")
+    }
+}
+
+pub fn old_cluster() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, CLUSTER],
+        left: Left { edits: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("rotation, all cluster caches of one replica are old")
+    }
+}
+
+pub fn old_list() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        left: Left { edits: 1, ticks: 1, faults: 1, lies: 1, ..Left::default() },
+        tokens: 4,
+        hides: true,
+        may: vec![May::Edit, May::Crash, May::LateCreate, May::ShortList],
+        witnesses: vec![("an edit is applied", edited), ("a leak is swept", leak_swept)],
+        ..quiet("rotation, lists are old, short, and hide deleted tokens")
+    }
+}
+
+pub fn old_lists() -> Configuration {
+    Configuration {
+        replicas: vec![LIST; 2],
+        left: Left { edits: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("rotation, two replicas with old lists")
+    }
+}
+
+const DAMAGE: [May; 6] = [May::Kill, May::DeleteTarget, May::EditTarget, May::TakeTarget, May::DeleteSlot, May::Wipe];
+
+pub fn outsiders() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: [DAMAGE.to_vec(), vec![May::Edit]].concat(),
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("rotation, two replicas, one damage")
+    }
+}
+
+pub fn outsiders_alone() -> Configuration {
+    Configuration {
+        left: Left { edits: 1, outside: 2, ticks: 2, faults: 1, ..Left::default() },
+        tokens: 5,
+        may: [DAMAGE.to_vec(), vec![May::Edit, May::Crash, May::Delete]].concat(),
+        witnesses: vec![("damage and edit are mended", mended), ("a deletion ends", deleted)],
+        ..quiet("rotation, one replica, two damages")
+    }
+}
+
+pub fn wipe_with_old_ledger() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, OBJECT],
+        left: Left { edits: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Wipe],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("rotation, status wiped, the ledger of one replica is old")
+    }
+}
+
+pub fn deletion() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 3, faults: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::ChangePolicy, May::Outage],
+        witnesses: vec![("a deletion ends", deleted), ("a token is retained", retained), ("an outage outlasts", left_behind)],
+        ..quiet("deletion, two replicas, policy changed, outage")
+    }
+}
+
+pub fn retention() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        retain: true,
+        left: Left { edits: 2, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::Wipe],
+        witnesses: vec![("a token is retained", retained)],
+        ..quiet("deletion with retention, two replicas, status wiped")
+    }
+}
+
+pub fn many_rotations() -> Configuration {
+    Configuration {
+        left: Left { edits: 4, outside: 1, ticks: 2, ..Left::default() },
+        tokens: 6,
+        may: vec![May::Edit, May::Kill, May::Wipe],
+        witnesses: vec![("three are retiring", full), ("all ends well", mended)],
+        ..quiet("four rotations at once, one replica")
+    }
+}
+
+pub fn failed_attempts() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, faults: 1, ticks: 2, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::Refuse, May::GrantOdd, May::GrantNothing],
+        witnesses: vec![("an edit is applied", edited), ("a condemned token is swept", condemned_swept)],
+        ..quiet("refused and odd grants, two replicas")
+    }
+}
+
+pub fn set_back_in_time() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 1],
+        left: Left { edits: 2, outside: 1, ticks: 2, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::Delete, May::Restore, May::Confirm],
+        witnesses: vec![("a set-back is found", set_back), ("a confirmed set-back is cleaned up", confirmed)],
+        ..quiet("cluster set back in time")
+    }
+}
+
+pub fn ledger_set_back() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::SetLedgerBack, May::Confirm],
+        witnesses: vec![("a set-back is found", set_back)],
+        ..quiet("status set back in time, two replicas")
+    }
+}
+
+fn own_token(_: &Checked, world: &World) -> bool {
+    world.tokens.len() > 1 && world.target == super::Target::Ours { token: Some(1), intact: true }
+}
+
+pub fn copied_cluster() -> Configuration {
+    Configuration {
+        start: Start::Copied,
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, faults: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::Crash],
+        witnesses: vec![
+            ("a token of its own is published", own_token),
+            ("a deletion ends", |_, world| world.object.gone.is_some()),
+        ],
+        ..quiet("copy of another installation's cluster")
+    }
+}
+
+pub fn renamed() -> Configuration {
+    Configuration {
+        left: Left { edits: 2, outside: 1, faults: 1, ticks: 2, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::Rename, May::Crash, May::Refuse],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("tokens renamed in dbt, one replica")
+    }
+}
+
+pub fn many_edits() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 2, ticks: 1, ..Left::default() },
+        tokens: 3,
+        may: vec![May::Edit],
+        ..quiet("two rotations, two replicas")
+    }
+}
+
+pub fn wipe_with_short_list() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        left: Left { edits: 2, outside: 1, lies: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Wipe, May::ShortList],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("status wiped, a short list")
+    }
+}
+
+pub fn deletion_with_short_list() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        left: Left { edits: 2, lies: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::ShortList],
+        witnesses: vec![("a deletion ends", deleted)],
+        ..quiet("deletion, a short list")
+    }
+}
+
+/// Once only: a replica that is paused for a whole overlap, between two removals, could cut the overlap short.
+pub fn target_deleted() -> Configuration {
+    Configuration {
+        start: Start::New,
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::DeleteTarget],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("target deleted, two replicas")
+    }
+}
+
+pub fn renamed_in_a_race() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 2, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Rename],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("tokens renamed in dbt, two replicas")
+    }
+}
+
+pub fn wipe_with_old_slots() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, Lag { slots: true, ..NOTHING }],
+        left: Left { edits: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Wipe],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("rotation, status wiped, the slots of one replica are old")
+    }
+}
+
+pub fn wipe_with_old_caches() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, CLUSTER],
+        left: Left { edits: 1, outside: 1, ..Left::default() },
+        may: vec![May::Edit, May::Wipe],
+        witnesses: vec![("a lost ledger is rebuilt", rebuilt)],
+        ..quiet("rotation, status wiped, all cluster caches of one replica are old")
+    }
+}
+
+pub fn wipe_twice() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 2, outside: 2, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Wipe],
+        witnesses: vec![("damage and edit are mended", mended)],
+        ..quiet("status wiped twice, two replicas")
+    }
+}
+
+pub fn lost_answer() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        left: Left { edits: 1, faults: 2, ticks: 2, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::LoseAnswer, May::Crash],
+        witnesses: vec![("an edit is applied", edited), ("a leak is swept", leak_swept)],
+        ..quiet("rotation, answers to creates are lost, lists are old")
+    }
+}

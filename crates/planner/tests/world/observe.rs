@@ -1,0 +1,257 @@
+//! What a replica sees, and the `Observation` that the shell would build of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects};
+use dbt_token_planner::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
+use dbt_token_planner::identity::{
+    AccountId, Fingerprint, Installation, OwnerUid, PermissionSet, RenderRule, Serial, TokenId, TokenUid, WriteCategory,
+};
+use dbt_token_planner::ledger::Ledger;
+use dbt_token_planner::mark::Mark;
+use dbt_token_planner::observation as seen;
+use dbt_token_planner::report::{Published, RetiringRecord};
+use jiff::Timestamp;
+
+use super::mutation::Mutation;
+use super::shared::Shared;
+use super::{BASE, List, Marked, NO_ROWS, Object, Ser, Slot, TICK, Target, Tok, Token, Toks, World, bit};
+
+/// Everything that one look of one replica shows. Equal views give equal plans.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    pub tick: u8,
+    pub object: Object,
+    pub slots: Vec<Slot>,
+    pub target: Target,
+    pub list: Option<List>,
+    pub fresh: bool,
+    pub absent: Toks,
+    pub account_ready: bool,
+    pub confirmed: bool,
+}
+
+impl View {
+    /// What the replica sees now: its caches where they lag, the truth elsewhere.
+    pub fn of(world: &World, replica: usize, shared: &Shared) -> Self {
+        let replica = &world.replicas[replica];
+        let object = replica.object.as_ref().map_or_else(|| world.object.clone(), |cached| cached.value.clone());
+        // A ledger is rebuilt from slots that were read live.
+        let rebuilds = shared.ledger(object.ledger).is_blank() && !shared.is(Mutation::RebuildFromCache);
+        let slots = replica.slots.as_ref().filter(|_| !rebuilds).unwrap_or(&world.slots).clone();
+        Self {
+            tick: world.tick,
+            object,
+            slots,
+            target: replica.target.as_ref().map_or(world.target, |cached| cached.value),
+            list: if replica.list_lags { replica.list.clone() } else { Some(world.list(shared.hides)) },
+            fresh: !replica.list_lags || replica.fresh,
+            absent: replica.absent,
+            account_ready: world.account_ready,
+            confirmed: world.confirmed,
+        }
+    }
+}
+
+pub fn time(tick: u8) -> Timestamp {
+    Timestamp::from_second(BASE + i64::from(tick) * TICK).expect("a time of this century")
+}
+
+pub fn tick_of(time: Timestamp) -> u8 {
+    u8::try_from((time.as_second() - BASE) / TICK).expect("a time of this history")
+}
+
+pub fn token_id(token: Tok) -> TokenId {
+    TokenId(i64::from(token) + 1)
+}
+
+pub fn tok(token: TokenId) -> Tok {
+    Tok::try_from(token.0 - 1).expect("a token of this history")
+}
+
+pub fn serial(serial: Ser) -> Serial {
+    Serial(BASE - 1 + i64::from(serial))
+}
+
+pub fn ser(serial: Serial) -> Ser {
+    Ser::try_from(serial.0 - BASE + 1).expect("a serial of this history")
+}
+
+pub fn installation() -> Installation {
+    Installation::new("here")
+}
+
+pub fn other_installation() -> Installation {
+    Installation::new("elsewhere")
+}
+
+pub fn owner() -> seen::Owner {
+    seen::Owner { uid: OwnerUid::new("owner"), namespace: "finance".into(), name: "token".into() }
+}
+
+pub fn rule() -> RenderRule {
+    RenderRule::new("rule")
+}
+
+fn permission_set(rows: u8) -> PermissionSet {
+    PermissionSet::new(["", "job_viewer", "job_admin", "account_admin"][usize::from(rows)])
+}
+
+pub fn rows(rows: u8) -> GrantRows {
+    if rows == NO_ROWS {
+        return GrantRows::default();
+    }
+    GrantRows::new(vec![GrantRow { permission_set: permission_set(rows), scope: Scope::All, writable: BTreeSet::new() }])
+}
+
+pub fn fingerprint(number: u8) -> Fingerprint {
+    rows(number).fingerprint()
+}
+
+pub fn rows_number(granted: &GrantRows) -> u8 {
+    (0..4).find(|number| rows(*number) == *granted).expect("rows of this history")
+}
+
+fn desired(object: &Object) -> Desired {
+    Desired {
+        account: "main".into(),
+        token_name: "token".into(),
+        permissions: vec![Permission {
+            permission_set: permission_set(object.rows),
+            projects: Projects::All,
+            writable: BTreeSet::new(),
+        }],
+        secret_name: "token".into(),
+        verification_environment: None,
+        allow_unproven: false,
+        retire_after: Duration::from_secs(500),
+        deletion_policy: policy(object),
+        suspended: false,
+    }
+}
+
+fn policy(object: &Object) -> DeletionPolicy {
+    if object.retain { DeletionPolicy::Retain } else { DeletionPolicy::Revoke }
+}
+
+fn record(object: &Object) -> seen::Record {
+    let published = object.record.published.map(|(token, at)| Published { token: token_id(token), at: time(at) });
+    let retiring = object.record.retiring.iter();
+    let retiring = retiring.map(|(token, at)| RetiringRecord { token: token_id(*token), replaced_at: time(*at) }).collect();
+    seen::Record { published, retiring, ..seen::Record::default() }
+}
+
+fn token(index: Tok, token: &Token) -> seen::Token {
+    let mark = |installation| Mark { installation, owner: owner().uid, serial: serial(token.serial) };
+    seen::Token {
+        id: token_id(index),
+        uid: TokenUid::new(format!("uid{index}")),
+        name: "token".into(),
+        mark: match token.mark {
+            Marked::Ours => Some(mark(installation())),
+            Marked::OtherInstallation => Some(mark(other_installation())),
+            Marked::Nothing => None,
+        },
+        active: token.active,
+        rows: rows(token.rows),
+        created_at: None,
+        last_used: token.used.then(|| time(0)),
+    }
+}
+
+fn slot(slot: &Slot) -> seen::Slot {
+    seen::Slot {
+        serial: serial(slot.serial),
+        content: match slot.token {
+            None => seen::SlotContent::Empty,
+            Some(token) => seen::SlotContent::Filled {
+                token: token_id(token),
+                uid: TokenUid::new(format!("uid{token}")),
+                granted: fingerprint(slot.granted),
+            },
+        },
+        committed: slot.committed,
+        retained: slot.retained,
+        condemned: slot.condemned.then(seen::Condemnation::superseded),
+        created_at: time(0),
+    }
+}
+
+fn target(target: Target) -> seen::Target {
+    match target {
+        // Only Secrets with our label are watched.
+        Target::Missing | Target::Released(_) => seen::Target::Missing,
+        Target::Foreign => seen::Target::Foreign { manager: "kubectl".into() },
+        Target::Ours { token, intact } => {
+            seen::Target::Ours(seen::TargetState { token: token.map(token_id), rule: token.is_some().then(rule), intact })
+        }
+    }
+}
+
+fn account(view: &View, now: Timestamp) -> seen::Account {
+    if !view.account_ready {
+        return seen::Account::NotReady { reason: "Unreachable".into(), message: "no answer".into() };
+    }
+    let taken_at = if view.fresh { now } else { earlier(now) };
+    let tokens = match &view.list {
+        None => seen::Reading::Unknown,
+        Some(list) => {
+            let value: BTreeMap<_, _> = list.iter().map(|(index, listed)| (token_id(*index), token(*index, listed))).collect();
+            seen::Reading::Known { value, taken_at }
+        }
+    };
+    let absent = (0..16).filter(|index| view.absent & bit(*index) != 0);
+    seen::Account::Ready(Box::new(seen::OpenAccount {
+        id: AccountId(1),
+        plan: "enterprise".into(),
+        suspended: false,
+        tokens,
+        gone: absent.map(|index| (token_id(index), now)).collect(),
+        projects: seen::Reading::Known { value: Vec::new(), taken_at: now },
+        environments: seen::Reading::Known { value: BTreeMap::new(), taken_at: now },
+        grants: vec![AccountGrant {
+            sets: AllowedSets::Any,
+            projects: AllowedProjects::All,
+            writable: BTreeSet::from([WriteCategory::new("all")]),
+            maximum_tokens: None,
+        }],
+        budget: seen::Budget { ordinary: seen::Allowance::Free, repair: seen::Allowance::Free },
+        crowded_out: None,
+        set_back_confirmed: view.confirmed.then_some(Serial(i64::MAX)),
+    }))
+}
+
+fn earlier(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second() - 1).expect("a time of this century")
+}
+
+/// What the shell would hand to the planner.
+pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
+    let now = time(view.tick);
+    seen::Observation {
+        owner: owner(),
+        installation: installation(),
+        generation: 1,
+        created_at: time(0),
+        deleted_at: view.object.deleted.map(time),
+        finalizer: view.object.finalizer,
+        rotate_at: None,
+        desired: Ok(desired(&view.object)),
+        deletion_policy: policy(&view.object),
+        ledger: shared.ledger(view.object.ledger).as_ref().clone(),
+        record: record(&view.object),
+        account: account(view, now),
+        slots: view.slots.iter().map(slot).collect(),
+        target: target(view.target),
+        rule: Some(rule()),
+        senior: None,
+        fresh_after: now,
+        trouble: None,
+    }
+}
+
+/// A ledger as it comes with a copy of another installation's cluster.
+pub fn copied(ledger: &Ledger) -> Ledger {
+    Ledger { installation: Some(other_installation()), ..ledger.clone() }
+}
