@@ -4,8 +4,12 @@
 //! crate is ever shipped with the operator.
 #![allow(clippy::print_stdout, reason = "these are command-line tasks: what they print is their result")]
 
+mod cargo;
 pub mod control_plane;
+pub mod demo;
+mod http;
 pub mod plane;
+mod site;
 pub mod test;
 pub mod tidy;
 pub mod wait;

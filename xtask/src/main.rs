@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{control_plane, plane, test, tidy};
+use xtask::{control_plane, demo, plane, test, tidy};
 
 /// Project tasks of dbt-token-operator.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Show the main job from end to end on a real control plane, and prove it
+    Demo(demo::Arguments),
     /// Run every check, as CI does
     Test(test::Arguments),
     /// Check the rules that no compiler checks: who imports whom, sizes, secrets
@@ -27,6 +29,7 @@ enum Task {
 fn main() -> ExitCode {
     control_plane::supervise_if_asked();
     let outcome: Result<(), Box<dyn Error>> = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments).map_err(Into::into),
         Task::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Task::Tidy(arguments) => tidy::run(&arguments).map_err(Into::into),
         Task::Plane(arguments) => plane::run(&arguments).map_err(Into::into),

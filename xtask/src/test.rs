@@ -3,12 +3,10 @@
 //! It stops at the first failure and names the command to run again. It must never hide output.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::control_plane::{Binaries, BinariesError};
-use crate::{repository, tidy, wait};
+use crate::{cargo, tidy, wait};
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -98,27 +96,12 @@ impl Step {
     fn cargo(&self, arguments: &[&str]) -> Result<(), Error> {
         let command = self.work.to_string();
         let started = Instant::now();
-        // The cargo that runs this program, so that both use one toolchain.
-        let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-        let mut process = Command::new(cargo);
-        for (name, _) in std::env::vars_os() {
-            if describes_this_package(&name.to_string_lossy()) {
-                process.env_remove(name);
-            }
-        }
-        let status = process.args(arguments).current_dir(repository()).stdin(Stdio::null()).status();
-        match status {
+        match cargo::command().args(arguments).status() {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err(Error::Step { step: self.name, command, after: started.elapsed() }),
             Err(source) => Err(Error::Run { command, source }),
         }
     }
-}
-
-/// Variables by which `cargo run` tells a program about its own package. Handed on to another cargo,
-/// they look like a change to the build scripts that watch them, which then run again.
-fn describes_this_package(variable: &str) -> bool {
-    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| variable.starts_with(prefix))
 }
 
 impl fmt::Display for Work {

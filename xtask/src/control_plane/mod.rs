@@ -34,11 +34,13 @@ pub use binaries::{Binaries, Error as BinariesError};
 pub use error::Error;
 pub use supervisor::{Afterwards, supervise_if_asked};
 
+pub(crate) use ports::free as free_port;
+pub(crate) use supervised::{Error as SupervisedError, Supervised};
+pub(crate) use supervisor::{Command as FinalCommand, Server};
+
 use certificates::Certificates;
 use kubeconfig::Identity;
 use servers::Layout;
-use supervised::Supervised;
-use supervisor::Server;
 
 use crate::wait;
 

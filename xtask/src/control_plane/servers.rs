@@ -3,6 +3,7 @@
 //! Only flags that differ from a real cluster's for a reason of speed or of isolation are set; the
 //! rest keeps its default, so that tests meet the admission, RBAC and limits that users meet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::binaries::Binaries;
@@ -129,7 +130,13 @@ impl Layout<'_> {
     }
 
     fn server(&self, name: &str, program: &Path, arguments: Vec<String>) -> Server {
-        Server { name: name.to_owned(), program: program.to_path_buf(), arguments, log: log(self.directory, name) }
+        Server {
+            name: name.to_owned(),
+            program: program.to_path_buf(),
+            arguments,
+            environment: BTreeMap::new(),
+            log: log(self.directory, name),
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Supervised {
     requests: Option<ChildStdin>,
     answers: Receiver<Answer>,
     directory: PathBuf,
+    /// How long it may take to end.
+    end_limit: Duration,
 }
 
 impl Supervised {
@@ -80,7 +82,8 @@ impl Supervised {
             .map_err(|source| Error::Start { program, source })?;
         let requests = process.stdin.take();
         let output = process.stdout.take().expect("standard output is piped");
-        let mut supervised = Self { process, requests, answers: read_answers(output), directory: PathBuf::new() };
+        let mut supervised =
+            Self { process, requests, answers: read_answers(output), directory: PathBuf::new(), end_limit: END_LIMIT };
         match supervised.answer("to start")? {
             Answer::Ready { directory } => supervised.directory = directory,
             other => return Err(unexpected(&other)),
@@ -110,6 +113,16 @@ impl Supervised {
         }
     }
 
+    /// Has a command run at the end, however this process ends, while the servers still run. It must end by itself within
+    /// `limit`.
+    pub(crate) fn at_end(&mut self, command: supervisor::Command, limit: Duration) -> Result<(), Error> {
+        self.end_limit += limit;
+        match self.ask(&Request::AtEnd(command))? {
+            Answer::Noted => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The servers that ended by themselves, each with how it ended.
     pub(crate) fn ended_servers(&mut self) -> Result<BTreeMap<String, String>, Error> {
         match self.ask(&Request::Status)? {
@@ -121,7 +134,7 @@ impl Supervised {
     /// Ends every server and waits for the supervisor to be gone.
     pub(crate) fn end(&mut self) {
         drop(self.requests.take());
-        let gone = wait::until(END_LIMIT, Duration::from_millis(5), || self.process.try_wait().transpose());
+        let gone = wait::until(self.end_limit, Duration::from_millis(5), || self.process.try_wait().transpose());
         if gone.is_none() {
             eprintln!("the supervisor of the control plane does not end; it is killed");
             // A failure means that it ended just now.

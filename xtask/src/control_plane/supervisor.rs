@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub(crate) enum Request {
     Start(Server),
     /// End a server and wait until it is gone. A server that is not there is no failure.
     Stop { name: String },
+    /// Run a command at the very end, while the servers still run. Several run in the order of asking.
+    AtEnd(Command),
     /// Tell the servers that ended by themselves.
     Status,
 }
@@ -60,8 +62,18 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// Variables that it gets beside those of the supervisor.
+    #[serde(default)]
+    pub(crate) environment: BTreeMap<String, String>,
     /// Where its output is appended.
     pub(crate) log: PathBuf,
+}
+
+/// What puts things in order outside this machine's folder. It must have a time limit of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Command {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// The answer to one request.
@@ -76,6 +88,7 @@ pub(crate) enum Answer {
         pid: u32,
     },
     Stopped,
+    Noted,
     /// The names of servers that ended by themselves, each with how it ended.
     Status {
         ended: BTreeMap<String, String>,
@@ -99,7 +112,7 @@ pub fn supervise_if_asked() {
     if let Err(error) = &outcome {
         eprintln!("the supervisor of the control plane failed: {error}");
     }
-    std::process::exit(i32::from(outcome.is_err()));
+    process::exit(i32::from(outcome.is_err()));
 }
 
 /// Whether `main` has called [`supervise_if_asked`].
@@ -132,7 +145,10 @@ fn answer(answer: &Answer) -> std::io::Result<()> {
 }
 
 #[derive(Default)]
-struct Servers(BTreeMap<String, Child>);
+struct Servers {
+    running: BTreeMap<String, Child>,
+    at_end: Vec<Command>,
+}
 
 impl Servers {
     fn handle(&mut self, request: Request) -> Answer {
@@ -145,25 +161,30 @@ impl Servers {
                 Ok(()) => Answer::Stopped,
                 Err(error) => Answer::Failed { message: format!("cannot stop {name}: {error}") },
             },
+            Request::AtEnd(command) => {
+                self.at_end.push(command);
+                Answer::Noted
+            }
             Request::Status => Answer::Status { ended: self.ended() },
         }
     }
 
     fn start(&mut self, server: &Server) -> std::io::Result<u32> {
-        let child = Command::new(&server.program)
+        let child = process::Command::new(&server.program)
             .args(&server.arguments)
+            .envs(&server.environment)
             .env_remove(VARIABLE)
             .stdin(Stdio::null())
             .stdout(append(&server.log)?)
             .stderr(append(&server.log)?)
             .spawn()?;
         let pid = child.id();
-        self.0.insert(server.name.clone(), child);
+        self.running.insert(server.name.clone(), child);
         Ok(pid)
     }
 
     fn stop(&mut self, name: &str) -> std::io::Result<()> {
-        match self.0.remove(name) {
+        match self.running.remove(name) {
             Some(child) => end(child),
             None => Ok(()),
         }
@@ -171,7 +192,7 @@ impl Servers {
 
     fn ended(&mut self) -> BTreeMap<String, String> {
         let mut ended = BTreeMap::new();
-        for (name, child) in &mut self.0 {
+        for (name, child) in &mut self.running {
             match child.try_wait() {
                 Ok(None) => {}
                 Ok(Some(status)) => {
@@ -188,11 +209,33 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for (name, child) in std::mem::take(&mut self.0) {
+        for command in &self.at_end {
+            if let Err(error) = command.run() {
+                eprintln!("cannot run {}: {error}", command.program.display());
+            }
+        }
+        for (name, child) in std::mem::take(&mut self.running) {
             if let Err(error) = end(child) {
                 eprintln!("cannot stop {name}: {error}");
             }
         }
+    }
+}
+
+impl Command {
+    /// Its output is for a person, and it answers for its own failures there. The supervisor's standard output is a pipe
+    /// that may be gone.
+    fn run(&self) -> std::io::Result<()> {
+        let output = process::Command::new(&self.program)
+            .args(&self.arguments)
+            .env_remove(VARIABLE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?
+            .wait_with_output()?;
+        // Nobody may be left to read it.
+        let _ = std::io::stderr().write_all(&output.stdout);
+        Ok(())
     }
 }
 
