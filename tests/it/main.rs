@@ -1,3 +1,42 @@
-//! Integration tests.
+//! The integration tests: the real operator process against a real API server and an emulated dbt, in one program.
+//!
+//! Tests wait for conditions and never for time to pass. Ordinary tests share one control plane and one operator, each with
+//! its own account, emulator and namespace. Tests that kill, restart or count an operator have a control plane to themselves
+//! for as long as they run.
+#![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
-fn main() {}
+mod lifecycle;
+mod secrecy;
+mod support;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::case::{Case, run};
+use support::world::World;
+
+/// Tests wait most of the time, so many more of them than cores run at once.
+const AT_ONCE: usize = 24;
+
+fn main() -> ExitCode {
+    xtask::control_plane::supervise_if_asked();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
+    let world = Arc::new(World::new());
+    let trials = cases().into_iter().map(|case| {
+        let (handle, world) = (runtime.handle().clone(), Arc::clone(&world));
+        Trial::test(case.name, move || handle.block_on(run(&world, case)).map_err(Failed::from))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let leaks = runtime.block_on(world.end());
+    if let Err(leaks) = &leaks {
+        eprintln!("\nthe scan of everything that the processes emitted failed:\n{leaks}");
+    }
+    if conclusion.has_failed() || leaks.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn cases() -> Vec<Case> {
+    [lifecycle::cases(), secrecy::cases()].into_iter().flatten().collect()
+}

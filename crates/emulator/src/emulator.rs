@@ -238,6 +238,19 @@ impl Emulator {
         token.map(|token| name.clone_into(&mut token.name)).is_some()
     }
 
+    /// The active projects: ids with names.
+    pub fn projects(&self) -> Vec<(i64, String)> {
+        let core = self.shared.lock();
+        core.account.projects.values().filter(|project| project.active).map(|one| (one.id, one.name.clone())).collect()
+    }
+
+    /// Renames a project as an outsider would; whether it was there.
+    pub fn rename_project(&self, id: i64, name: &str) -> bool {
+        let mut core = self.shared.lock();
+        let project = core.account.projects.get_mut(&id);
+        project.map(|project| name.clone_into(&mut project.name)).is_some()
+    }
+
     /// The token that a string opens now, if any; it leaves no trace.
     pub fn authenticates(&self, string: &str) -> Option<TokenId> {
         let core = self.shared.lock();

@@ -1,0 +1,13 @@
+//! What tests stand on: control planes, operator processes, one scene per test, and the checks that run beside every test.
+
+pub mod audit;
+pub mod case;
+pub mod census;
+pub mod guard;
+pub mod objects;
+pub mod operator;
+pub mod scene;
+pub mod secrecy;
+pub mod stage;
+pub mod wait;
+pub mod world;

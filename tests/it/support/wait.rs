@@ -1,0 +1,40 @@
+//! Waiting for a condition with a limit: the only place of the tests where time passes by itself.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is asked: often enough not to slow a test down, rarely enough not to load the machine.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// The usual limit. What is waited for usually takes less than a second; a machine that is busy with builds takes longer.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// Asks until the answer is `Ok`, and panics with the last other answer when the limit is over.
+pub async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(last) if started.elapsed() >= limit => panic!("{what}: not within {} s; last seen: {last}", limit.as_secs()),
+            Err(_) => tokio::time::sleep(EVERY).await,
+        }
+    }
+}
+
+/// Watches that something holds for a while; panics at the first moment at which it does not.
+pub async fn throughout(time: Duration, mut check: impl AsyncFnMut() -> Result<(), String>) {
+    let started = Instant::now();
+    while started.elapsed() < time {
+        if let Err(broken) = check().await {
+            panic!("{broken}");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Does something again and again until its task is aborted.
+pub async fn for_ever<Look: Future<Output = ()>>(every: Duration, mut look: impl FnMut() -> Look) {
+    loop {
+        look().await;
+        tokio::time::sleep(every).await;
+    }
+}
