@@ -5,7 +5,11 @@
 //! for as long as they run.
 #![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
+mod deletion;
+mod faults;
 mod lifecycle;
+mod policy;
+mod rotation;
 mod secrecy;
 mod support;
 
@@ -27,7 +31,7 @@ fn main() -> ExitCode {
     let world = Arc::new(World::new());
     let trials = cases().into_iter().map(|case| {
         let (handle, world) = (runtime.handle().clone(), Arc::clone(&world));
-        Trial::test(case.name, move || handle.block_on(run(&world, case)).map_err(Failed::from))
+        Trial::test(case.name.trim_start_matches("it::"), move || handle.block_on(run(&world, case)).map_err(Failed::from))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     let leaks = runtime.block_on(world.end());
@@ -38,5 +42,5 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [lifecycle::cases(), secrecy::cases()].into_iter().flatten().collect()
+    [rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()].into_iter().flatten().collect()
 }

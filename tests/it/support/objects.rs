@@ -98,6 +98,11 @@ impl Scene {
         self.declare(&token);
     }
 
+    /// Notes that what is declared has come to mean something else.
+    pub async fn redeclare(&self, name: &str) {
+        self.declare(&self.tokens().get(name).await.expect("the ServiceToken is there"));
+    }
+
     /// Replaces the permissions of a ServiceToken.
     pub async fn permit(&self, name: &str, permissions: Value) {
         self.patch_token(name, json!({"spec": {"permissions": permissions}})).await;
