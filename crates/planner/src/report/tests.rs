@@ -316,6 +316,12 @@ fn deletion_is_told() {
         "token 2202 cannot be revoked: Unreachable: ab123.us1.dbt.com: time-out; let go at 2026-11-24T07:49Z; mend DbtAccount \
          analytics, or set deletionPolicy: Retain",
     );
+    stalled(
+        &cleared.not_ready(),
+        "DeletionBlocked",
+        "its tokens cannot be revoked: Unreachable: ab123.us1.dbt.com: time-out; let go at 2026-11-24T07:49Z; mend DbtAccount \
+         analytics",
+    );
 }
 
 #[test]

@@ -96,9 +96,13 @@ fn project(observation: &Observation, unresolved: &Unresolved) -> (&'static str,
     }
 }
 
+/// Once the ledger names nothing any more the deletion cannot be called off, so nobody is told to try.
 fn deletion_blocked(observation: &Observation, account: &str, why: &str, let_go_at: &str) -> String {
-    let token = observation.ledger.current.map_or_else(|| "its tokens".into(), |current| format!("token {}", current.token));
-    format!("{token} cannot be revoked: {why}; let go at {let_go_at}; mend DbtAccount {account}, or set deletionPolicy: Retain")
+    let ledger = &observation.ledger;
+    let token = ledger.current.map_or_else(|| "its tokens".into(), |current| format!("token {}", current.token));
+    let is_cleared = ledger.next.is_none() && ledger.current.is_none() && ledger.retiring.is_empty();
+    let or_retain = if is_cleared { "" } else { ", or set deletionPolicy: Retain" };
+    format!("{token} cannot be revoked: {why}; let go at {let_go_at}; mend DbtAccount {account}{or_retain}")
 }
 
 /// The step as `status.nextStep` shows it.
