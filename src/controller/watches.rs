@@ -150,10 +150,28 @@ fn on_token(caches: &Caches, triggers: &Triggers, change: &Change<'_, ServiceTok
             // A younger object may have waited for the Secret, and the account for its last user.
             caches.writers_of(&namespace, &token.spec.secret.name).iter().for_each(|other| trigger(&triggers.tokens, &**other));
             send(&triggers.accounts, ObjectRef::new(account));
+            crowded_out(caches, account).iter().for_each(|other| trigger(&triggers.tokens, &**other));
         }
     }
     caches.note_change();
     trigger(&triggers.tokens, token);
+}
+
+/// The objects that were told that there are too many of them. One that is told so only after this look is looked at again
+/// when its status comes back.
+fn crowded_out(caches: &Caches, account: &str) -> Vec<Arc<ServiceToken>> {
+    let limited = caches.accounts.get(&ObjectRef::new(account)).is_some_and(|account| {
+        let of_account = account.spec.limits.as_ref().is_some_and(|limits| limits.max_tokens.is_some());
+        of_account || account.spec.grants.iter().flatten().any(|grant| grant.max_tokens.is_some())
+    });
+    if !limited {
+        return Vec::new();
+    }
+    let told = |token: &ServiceToken| {
+        let conditions = token.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| condition.reason == "TokenLimitReached")
+    };
+    caches.users_of(account).into_iter().filter(|token| told(token)).collect()
 }
 
 fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccount>) {
