@@ -8,8 +8,9 @@
 //! It speaks one JSON line for each JSON line it is asked, so that a server can be restarted.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -121,7 +122,9 @@ pub(crate) fn was_asked() -> bool {
 }
 
 fn supervise(keep: bool) -> std::io::Result<()> {
-    let mut directory = tempfile::Builder::new().prefix("dbt-token-operator-plane-").tempdir()?;
+    // Keys, tokens and logs lie there; without this, the umask would decide who may read them.
+    let owner_only = Permissions::from_mode(0o700);
+    let mut directory = tempfile::Builder::new().prefix("dbt-token-operator-plane-").permissions(owner_only).tempdir()?;
     directory.disable_cleanup(keep);
     // Dropped before `directory`, as variables are in reverse order: first the servers end, then
     // the folder they write to goes.
