@@ -20,7 +20,7 @@ enum Command {
     /// Run the operator in a cluster.
     Run(run::Run),
     /// Print the CustomResourceDefinitions as YAML.
-    Crd,
+    Crd(crd::Crd),
 }
 
 /// Runs the chosen subcommand.
@@ -30,7 +30,7 @@ enum Command {
 pub fn execute(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {
         Command::Run(run) => run::run(run),
-        Command::Crd => crd::print(),
+        Command::Crd(arguments) => crd::run(&arguments),
     }
 }
 

@@ -56,6 +56,12 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// Runs cargo, with a path as its last argument if there is one.
+pub(crate) fn run(arguments: &[&str], path: Option<&Path>) -> Result<(), Error> {
+    let status = command().args(arguments).args(path).status().map_err(Error::Run)?;
+    if status.success() { Ok(()) } else { Err(Error::Failed(arguments.join(" "))) }
+}
+
 /// Builds both programs, if they are not there already; cargo tells on standard error how it gets on.
 pub(crate) fn build(profile: Profile) -> Result<Programs, Error> {
     let arguments = with_profile("build --locked -p dbt-token-operator -p dbt-cloud-emulator --bins", profile);

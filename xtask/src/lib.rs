@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "these are command-line tasks: what they print is their result")]
 
 mod cargo;
+pub mod codegen;
 pub mod control_plane;
 pub mod demo;
 mod http;

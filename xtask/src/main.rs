@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{control_plane, demo, plane, test, tidy};
+use xtask::{codegen, control_plane, demo, plane, test, tidy};
 
 /// Project tasks of dbt-token-operator.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Task {
     Test(test::Arguments),
     /// Check the rules that no compiler checks: who imports whom, sizes, secrets
     Tidy(tidy::Arguments),
+    /// Write what is derived from the Rust types: CRDs and reference pages
+    Codegen(codegen::Arguments),
     /// Run a control plane (etcd, API server, controller manager) until Ctrl-C
     Plane(plane::Arguments),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments).map_err(Into::into),
         Task::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Task::Tidy(arguments) => tidy::run(&arguments).map_err(Into::into),
+        Task::Codegen(arguments) => codegen::run(&arguments).map_err(Into::into),
         Task::Plane(arguments) => plane::run(&arguments).map_err(Into::into),
     };
     match outcome {
