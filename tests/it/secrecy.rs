@@ -18,7 +18,8 @@ async fn a_leaked_token_is_found(scene: &Scene) {
     needles.add(&scene.dbt.issued_token_strings());
     assert!(needles.count() >= 4, "every string that dbt ever knew is searched for");
     let tail = &string[string.len() - 43..];
-    for leak in [format!("token={string}"), format!("a line\nBearer {string}\n"), format!("xyz{tail}xyz"), format!("\"{tail}\"")] {
+    for leak in [format!("token={string}"), format!("a line\nBearer {string}\n"), format!("xyz{tail}xyz"), format!("\"{tail}\"")]
+    {
         assert_eq!(needles.find("here", &leak).len(), 1);
         assert!(!needles.find("here", &leak)[0].contains(tail), "the finding itself leaks nothing");
     }

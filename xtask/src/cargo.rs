@@ -35,11 +35,13 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// The two programs of this repository.
+/// The programs of this repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) operator: PathBuf,
     pub(crate) emulator: PathBuf,
+    /// This very program; built as the others are.
+    pub(crate) tasks: PathBuf,
 }
 
 /// A cargo in the repository, which asks nothing.
@@ -62,12 +64,12 @@ pub(crate) fn run(arguments: &[&str], path: Option<&Path>) -> Result<(), Error> 
     if status.success() { Ok(()) } else { Err(Error::Failed(arguments.join(" "))) }
 }
 
-/// Builds both programs, if they are not there already; cargo tells on standard error how it gets on.
+/// Builds the programs, if they are not there already; cargo tells on standard error how it gets on.
 pub(crate) fn build(profile: Profile) -> Result<Programs, Error> {
-    let arguments = with_profile("build --locked -p dbt-token-operator -p dbt-cloud-emulator --bins", profile);
+    let arguments = with_profile("build --locked -p dbt-token-operator -p dbt-cloud-emulator -p xtask --bins", profile);
     let messages = artifacts(&arguments)?;
     let find = |program| executable(&messages, program).ok_or_else(|| Error::Missing { arguments: arguments.join(" "), program });
-    Ok(Programs { operator: find("dbt-token-operator")?, emulator: find("dbt-cloud-emulator")? })
+    Ok(Programs { operator: find("dbt-token-operator")?, emulator: find("dbt-cloud-emulator")?, tasks: find("xtask")? })
 }
 
 fn with_profile(arguments: &'static str, profile: Profile) -> Vec<&'static str> {

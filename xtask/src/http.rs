@@ -1,7 +1,9 @@
-//! The smallest HTTP client that can prove something: one GET over real TLS or plain, without pools, redirects or
-//! retries, so that what it reports is what a consumer would meet.
+//! The smallest HTTP client that can prove or measure something: one GET over real TLS or plain, or a [`Session`] of
+//! requests over one connection. No pools, redirects or retries, so that what it reports is what a consumer would meet.
 //!
-//! It must never put a token anywhere but into the header of its one request.
+//! It must never put a token anywhere but into the header of a request.
+
+mod session;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,6 +14,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
+
+pub(crate) use session::{Request, Session};
 
 /// Loopback answers within milliseconds; what takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -125,19 +129,31 @@ impl Client {
             request.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         request.push_str("\r\n");
+        let mut stream = self.connect(address)?;
+        converse(&mut stream, &request)
+    }
+
+    /// A connection, with TLS around it if the address asks for it.
+    fn connect(&self, address: &Address<'_>) -> std::io::Result<Box<dyn Stream>> {
         let stream = TcpStream::connect(address.socket())?;
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
         if !address.is_tls {
-            return converse(stream, &request);
+            return Ok(Box::new(stream));
         }
         let name = ServerName::try_from(address.host().to_owned()).map_err(std::io::Error::other)?;
         let connection = ClientConnection::new(Arc::clone(&self.tls), name).map_err(std::io::Error::other)?;
-        converse(StreamOwned::new(connection, stream), &request)
+        Ok(Box::new(StreamOwned::new(connection, stream)))
     }
 }
 
-fn converse(mut stream: impl Read + Write, request: &str) -> std::io::Result<Vec<u8>> {
+/// What both kinds of connection can do.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn converse(stream: &mut dyn Stream, request: &str) -> std::io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut answer = Vec::new();

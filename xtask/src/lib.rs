@@ -4,6 +4,7 @@
 //! crate is ever shipped with the operator.
 #![allow(clippy::print_stdout, reason = "these are command-line tasks: what they print is their result")]
 
+pub mod bench;
 mod cargo;
 pub mod codegen;
 pub mod control_plane;

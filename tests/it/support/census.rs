@@ -42,7 +42,8 @@ impl Declarations {
 
 /// The token whose string stands anywhere in the Secret, and whether dbt accepts it.
 pub fn held(secret: &Secret, dbt: &Emulator) -> Option<(i64, bool)> {
-    let values: Vec<String> = secret.data.iter().flatten().map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned()).collect();
+    let values: Vec<String> =
+        secret.data.iter().flatten().map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned()).collect();
     let string = dbt.issued_token_strings().into_iter().rev().find(|string| values.iter().any(|value| value.contains(string)))?;
     let alive = dbt.authenticates(&string);
     let id = dbt.tokens().into_iter().find(|token| string.contains(&token.uid)).map(|token| token.id.0)?;

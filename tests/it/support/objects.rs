@@ -235,13 +235,7 @@ fn lines(items: &[impl serde::Serialize]) -> String {
     items.iter().map(|item| serde_json::to_string(item).expect("plain JSON") + "\n").collect()
 }
 
-fn find(
-    conditions: &[Condition],
-    generation: Option<i64>,
-    kind: &str,
-    status: &str,
-    reason: &str,
-) -> Result<Condition, String> {
+fn find(conditions: &[Condition], generation: Option<i64>, kind: &str, status: &str, reason: &str) -> Result<Condition, String> {
     let found = conditions.iter().find(|condition| condition.type_ == kind);
     let fits = |condition: &&Condition| {
         condition.status == status && condition.reason == reason && condition.observed_generation == generation
@@ -251,7 +245,9 @@ fn find(
 
 /// Conditions in one line.
 pub fn told(conditions: &[Condition]) -> String {
-    let told = conditions.iter().map(|it| format!("{}={} {} (generation {}): {}", it.type_, it.status, it.reason, it.observed_generation.unwrap_or(-1), it.message));
+    let told = conditions.iter().map(|it| {
+        format!("{}={} {} (generation {}): {}", it.type_, it.status, it.reason, it.observed_generation.unwrap_or(-1), it.message)
+    });
     told.collect::<Vec<_>>().join(" | ")
 }
 

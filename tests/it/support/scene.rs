@@ -11,8 +11,7 @@ use super::stage::{Stage, apply};
 use super::world::World;
 
 /// The permission sets that the account's usual grant allows.
-const ALLOWED: [&str; 6] =
-    ["job_admin", "job_runner", "job_viewer", "metadata_only", "semantic_layer_only", "developer"];
+const ALLOWED: [&str; 6] = ["job_admin", "job_runner", "job_viewer", "metadata_only", "semantic_layer_only", "developer"];
 
 /// Where one test plays.
 pub struct Scene {
@@ -55,12 +54,13 @@ impl Scene {
         };
         scene.make_namespace(&scene.namespace).await;
         scene.set_credential(scene.dbt.admin_token()).await;
-        scene.apply(&json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": format!("{}-ca", scene.account), "namespace": scene.stage.namespace},
-            "stringData": {"ca.crt": scene.dbt.ca_pem()},
-        }))
-        .await;
+        scene
+            .apply(&json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": format!("{}-ca", scene.account), "namespace": scene.stage.namespace},
+                "stringData": {"ca.crt": scene.dbt.ca_pem()},
+            }))
+            .await;
         scene
     }
 

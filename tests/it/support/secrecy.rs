@@ -38,6 +38,7 @@ impl Needles {
 
     fn is_in_run(&self, run: &str) -> bool {
         let fits = self.0.range(..=run.len());
-        fits.into_iter().any(|(length, strings)| (0..=run.len() - length).any(|start| strings.contains(&run[start..start + length])))
+        fits.into_iter()
+            .any(|(length, strings)| (0..=run.len() - length).any(|start| strings.contains(&run[start..start + length])))
     }
 }

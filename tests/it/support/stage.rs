@@ -189,9 +189,7 @@ fn rights(namespace: &str) -> Vec<serde_json::Value> {
         serde_yaml::from_str(&text).expect("a list of rules")
     };
     let rbac = "rbac.authorization.k8s.io/v1";
-    let role = |kind: &str, metadata: &serde_json::Value, file: &str| {
-        json!({"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules(file)})
-    };
+    let role = |kind: &str, metadata: &serde_json::Value, file: &str| json!({"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules(file)});
     let binding = |kind: &str, metadata: &serde_json::Value, role: &str| {
         json!({
             "apiVersion": rbac, "kind": kind, "metadata": metadata,

@@ -124,7 +124,7 @@ fn set_up(story: &mut Story, arguments: &Arguments) -> Result<Stage, Error> {
     install::give_credential(&site.kubectl, &emulator)?;
     story.say("CustomResourceDefinitions, namespace, ServiceAccount and the roles of the chart are in place");
     story.say("its credential for dbt and the certificate of the authority are Secrets in its own namespace");
-    let operator = site.start_operator(&programs)?;
+    let operator = site.start_operator(&programs, &[])?;
     story.say("the operator is ready; it may do what its ServiceAccount may, and nothing else");
     Ok(Stage { site, emulator, operator })
 }

@@ -25,7 +25,7 @@ const RULES: &str = "charts/dbt-token-operator/files/rbac";
 const CRDS: &str = "crds";
 
 /// The Secret with the operator's credential, as the examples name it.
-const CREDENTIAL: &str = "dbt-admin";
+pub(crate) const CREDENTIAL: &str = "dbt-admin";
 
 /// The Secret with the certificate of the emulator's authority.
 pub(crate) const CA: &str = "dbt-ca";

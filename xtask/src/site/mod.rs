@@ -139,10 +139,10 @@ impl Site {
         Emulator::start(&mut self.supervised, &programs.emulator, None)
     }
 
-    /// Starts the operator as its own service account.
-    pub(crate) fn start_operator(&mut self, programs: &cargo::Programs) -> Result<Operator, Error> {
+    /// Starts the operator as its own service account, with further flags.
+    pub(crate) fn start_operator(&mut self, programs: &cargo::Programs, flags: &[&str]) -> Result<Operator, Error> {
         let kubeconfig = install::service_account_kubeconfig(&self.kubectl, self.supervised.directory())?;
-        Operator::start(&mut self.supervised, &programs.operator, &kubeconfig)
+        Operator::start(&mut self.supervised, &programs.operator, &kubeconfig, flags)
     }
 
     /// Ends everything, and waits until it is gone.

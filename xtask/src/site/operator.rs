@@ -25,13 +25,15 @@ pub(crate) struct Operator {
 
 impl Operator {
     /// Starts it and waits until it says that it is ready.
-    pub(crate) fn start(supervised: &mut Supervised, program: &Path, kubeconfig: &Path) -> Result<Self, Error> {
+    pub(crate) fn start(supervised: &mut Supervised, program: &Path, kubeconfig: &Path, flags: &[&str]) -> Result<Self, Error> {
         let log = supervised.directory().join("dbt-token-operator.log");
         let address = format!("127.0.0.1:{}", free_port().ok_or(Error::NoPort)?);
+        let fixed = ["run", "--namespace", NAMESPACE, "--http-address", &address];
+        let arguments = fixed.iter().chain(flags).map(|&argument| argument.to_owned()).collect();
         let process_id = supervised.start_server(&Server {
             name: NAME.to_owned(),
             program: program.to_path_buf(),
-            arguments: ["run", "--namespace", NAMESPACE, "--http-address", &address].map(str::to_owned).into(),
+            arguments,
             environment: BTreeMap::from([("KUBECONFIG".to_owned(), kubeconfig.display().to_string())]),
             log: log.clone(),
         })?;
