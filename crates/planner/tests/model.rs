@@ -2,9 +2,9 @@
 //! searched to its end, and every wrong planner of `world::wrong` is caught.
 //!
 //! `DBT_MODEL_DEEP=1 cargo test --release -p dbt-token-planner --test model` searches the same configurations with one more
-//! edit and one more tick each: hours instead of a minute, and some tens of gigabytes. A broken promise prints its history,
-//! state by state; `DBT_MODEL_THREADS` gives the number of threads of one search (1 if absent, since `cargo test` runs
-//! several searches at once; more than 1 may print a longer history than the shortest).
+//! edit, tick and token each. The smaller ones then take up to a minute; the largest were never run to their end.
+//! `DBT_MODEL_THREADS` gives the number of threads of one search: 1 if absent, since `cargo test` runs several searches at
+//! once; more may print a longer history than the shortest. A broken promise prints its history, state by state.
 #![allow(missing_docs, reason = "a test is not read through its documentation")]
 #![allow(clippy::disallowed_methods, reason = "how long and how deep a search goes is no judgement of the planner")]
 #![allow(clippy::disallowed_types, reason = "what is looked up is never iterated over")]
