@@ -9,6 +9,7 @@ mod cargo;
 pub mod codegen;
 pub mod control_plane;
 pub mod demo;
+pub mod go;
 mod http;
 pub mod plane;
 mod site;

@@ -5,8 +5,13 @@
 //! downloaded as a binary.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::build;
+use super::versions::Versions;
+use crate::go::build::{self, Programs, Run};
+use crate::go::module::{self, Module};
+use crate::go::{cache, variable};
+use crate::repository;
 
 /// Overrides where the programs are, as the Kubernetes test tools do it.
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
@@ -26,11 +31,17 @@ pub enum Error {
         program: &'static str,
     },
     /// There is no folder for built programs.
-    #[error("neither XDG_CACHE_HOME nor HOME is set; set one, so that built programs can be kept")]
-    NoCacheFolder,
+    #[error("the control plane cannot be kept")]
+    NoCacheFolder(#[from] cache::NoCacheFolder),
+    /// The pinned versions could not be read.
+    #[error("cannot tell which versions are pinned")]
+    Versions(#[from] module::Error),
     /// They could not be built.
     #[error("cannot build the control plane")]
-    Build(#[source] build::Error),
+    Build(#[from] build::Error),
+    /// The build left one out.
+    #[error("the build of the control plane made no {0}; this is a mistake in xtask")]
+    NotBuilt(&'static str),
 }
 
 /// The programs, each an absolute path.
@@ -49,6 +60,20 @@ pub struct Binaries {
 /// The file names, in the order of the fields of [`Binaries`].
 pub(crate) const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
 
+const RUNS: [Run; 2] = [
+    Run { what: "etcd", programs: &["etcd"], packages: &["go.etcd.io/etcd/server/v3"], usually: Duration::from_secs(57) },
+    Run {
+        what: "kube-apiserver, kube-controller-manager and kubectl",
+        programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ],
+        usually: Duration::from_secs(320),
+    },
+];
+
 impl Binaries {
     /// Finds the programs, or builds them: about six minutes on two cores, told on standard error.
     ///
@@ -59,8 +84,18 @@ impl Binaries {
         if let Some(directory) = variable(ASSETS_VARIABLE) {
             return Self::in_folder(&directory).map_err(|program| Error::NotInAssets { directory, program });
         }
-        let cache = cache_folder(variable("XDG_CACHE_HOME"), variable("HOME"))?;
-        build::build_missing(&cache).map_err(Error::Build)
+        let cache = cache::folder("control-plane")?;
+        let module = Module::read(&repository().join("tests/control-plane"))?;
+        let versions = Versions::pinned(&module)?;
+        let programs = Programs {
+            name: "the control plane for the tests",
+            instead: "set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl",
+            module: &module,
+            linker_flags: &versions.linker_flags(),
+            runs: &RUNS,
+        };
+        let folder = programs.build_missing(&cache, &versions.folder_name())?;
+        Self::in_folder(&folder).map_err(Error::NotBuilt)
     }
 
     /// The programs of a folder, or the first one that is missing.
@@ -73,29 +108,9 @@ impl Binaries {
     }
 }
 
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-fn cache_folder(cache_home: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf, Error> {
-    let root = cache_home.or_else(|| home.map(|home| home.join(".cache"))).ok_or(Error::NoCacheFolder)?;
-    Ok(root.join("dbt-token-operator").join("control-plane"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cache_folder_follows_the_users_wish() {
-        let check = |cache_home: Option<&str>, home: Option<&str>, expected: Option<&str>| {
-            let found = cache_folder(cache_home.map(PathBuf::from), home.map(PathBuf::from)).ok();
-            assert_eq!(found, expected.map(PathBuf::from));
-        };
-        check(Some("/c"), Some("/h"), Some("/c/dbt-token-operator/control-plane"));
-        check(None, Some("/h"), Some("/h/.cache/dbt-token-operator/control-plane"));
-        check(None, None, None);
-    }
 
     #[test]
     fn a_folder_that_lacks_a_program_says_which() {

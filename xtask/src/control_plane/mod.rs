@@ -7,13 +7,12 @@
 //!
 //! | file | its job |
 //! |---|---|
-//! | `binaries` `build` `versions` | find the programs, or build them from pinned sources |
+//! | `binaries` `versions` | find the programs, or have them built (`crate::go`) from pinned sources |
 //! | `supervisor` `supervised` | the far and the near end of the process that holds the servers |
 //! | `servers` `ports` | the flags of each server |
 //! | `certificates` `kubeconfig` `files` | who trusts whom |
 
 mod binaries;
-mod build;
 mod certificates;
 mod error;
 mod files;

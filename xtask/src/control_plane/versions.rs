@@ -1,50 +1,20 @@
-//! The versions that `tests/control-plane/go.mod` pins: read from there, so that they are written
-//! down once.
+//! The versions of the control plane that `tests/control-plane/go.mod` pins.
 
-use std::path::{Path, PathBuf};
-
-/// Why the versions are unknown.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no file.
-    #[error("cannot read {path}; run this from a complete checkout of the repository")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file lacks something.
-    #[error("{path} has no line for {what}; restore it from version control")]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The module, or `go`.
-        what: &'static str,
-    },
-}
+use crate::go::module::{Error, Module};
 
 /// What go.mod asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Versions {
-    /// The least Go, such as `1.26.0`.
-    pub(crate) go: String,
     /// Such as `v1.36.3`.
     kubernetes: String,
     /// Such as `v3.6.16`.
     etcd: String,
 }
 
-const KUBERNETES: &str = "k8s.io/kubernetes";
-const ETCD: &str = "go.etcd.io/etcd/server/v3";
-
 impl Versions {
-    /// Reads them from the module's folder.
-    pub(crate) fn pinned(module: &Path) -> Result<Self, Error> {
-        let path = module.join("go.mod");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let find = |what| version_of(&text, what).ok_or_else(|| Error::Missing { path: path.clone(), what });
-        Ok(Self { go: find("go")?, kubernetes: find(KUBERNETES)?, etcd: find(ETCD)? })
+    /// Reads them from the module.
+    pub(crate) fn pinned(module: &Module) -> Result<Self, Error> {
+        Ok(Self { kubernetes: module.version_of("k8s.io/kubernetes")?, etcd: module.version_of("go.etcd.io/etcd/server/v3")? })
     }
 
     /// The folder of the cache for these versions.
@@ -52,14 +22,14 @@ impl Versions {
         format!("{}-etcd-{}", self.kubernetes, self.etcd)
     }
 
-    /// Strips debug information and tells the programs their version, which a Go build from a
-    /// module leaves at `v0.0.0` and which clients then refuse to compare.
+    /// Tells the programs their version, which a Go build from a module leaves at `v0.0.0` and which clients then refuse
+    /// to compare.
     pub(crate) fn linker_flags(&self) -> String {
         let mut numbers = self.kubernetes.trim_start_matches('v').split('.');
         let major = numbers.next().unwrap_or_default();
         let minor = numbers.next().unwrap_or_default();
         let version = &self.kubernetes;
-        let mut flags = "-s -w".to_owned();
+        let mut flags = String::new();
         for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
             flags.push_str(&format!(
                 " -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
@@ -69,65 +39,13 @@ impl Versions {
     }
 }
 
-/// The version in a line `NAME VERSION`, with or without `require` before it and a comment behind:
-/// what only a `tool` line needs, Go itself marks as indirect.
-fn version_of(go_mod: &str, name: &str) -> Option<String> {
-    go_mod.lines().find_map(|line| {
-        let line = line.split("//").next()?.trim();
-        let line = line.strip_prefix("require ").unwrap_or(line);
-        match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [found, version] if found == name => Some(version.to_owned()),
-            _ => None,
-        }
-    })
-}
-
-/// Whether a Go version such as `go1.26.8` or `go1.27rc1 X:exp` is at least `needed`, such as
-/// `1.26.0`.
-pub(crate) fn is_at_least(found: &str, needed: &str) -> bool {
-    numbers(found) >= numbers(needed)
-}
-
-/// The leading numbers; a release candidate counts as its release.
-fn numbers(version: &str) -> [u32; 3] {
-    let mut numbers = [0; 3];
-    let version = version.trim_start_matches("go");
-    for (number, part) in numbers.iter_mut().zip(version.split('.')) {
-        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        *number = part[..digits].parse().unwrap_or_default();
-    }
-    numbers
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_found_in_every_form_of_a_requirement() {
-        let text = "go 1.26.0\n\nrequire (\n\tgo.etcd.io/etcd/server/v3 v3.6.16\n\tk8s.io/api v1 // indirect\n)\n\nrequire k8s.io/kubernetes v1.36.3 // indirect\n";
-        let check = |name, expected| assert_eq!(version_of(text, name).as_deref(), expected);
-        check("go", Some("1.26.0"));
-        check(ETCD, Some("v3.6.16"));
-        check(KUBERNETES, Some("v1.36.3"));
-        check("k8s.io/client-go", None);
-    }
-
-    #[test]
-    fn go_versions_are_compared_by_number() {
-        let check = |found, expected| assert_eq!(is_at_least(found, "1.26.0"), expected, "{found}");
-        check("go1.26.0", true);
-        check("go1.26.8", true);
-        check("go1.27rc1", true);
-        check("go1.100", true);
-        check("go1.9.7", false);
-        check("go1.25.11", false);
-        check("", false);
-    }
-
-    #[test]
     fn the_programs_are_told_their_version() {
-        let versions = Versions { go: "1.26.0".to_owned(), kubernetes: "v1.36.3".to_owned(), etcd: "v3.6.16".to_owned() };
+        let versions = Versions { kubernetes: "v1.36.3".to_owned(), etcd: "v3.6.16".to_owned() };
         let flags = versions.linker_flags();
         assert!(flags.contains(" -X k8s.io/component-base/version.gitVersion=v1.36.3 "));
         assert!(flags.ends_with(" -X k8s.io/client-go/pkg/version.gitMinor=36"));

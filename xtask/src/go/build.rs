@@ -1,4 +1,4 @@
-//! Builds the programs of a control plane with Go from `tests/control-plane`, once per version.
+//! Builds programs with Go from a module of this repository, once per version.
 //!
 //! Each program is built beside its place and renamed into it, so that a half-built one is never
 //! found, and one process builds while others wait for it.
@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::binaries::Binaries;
-use super::versions::{self, Versions};
+use super::module::{self, Module};
 use crate::wait;
 
 /// How often a person is told that the build goes on: rarely enough to be read, often enough that
@@ -21,7 +20,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// How often the build is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Far above the six minutes measured on two cores, for slow machines with a cold module cache.
+/// Far above the six minutes that the longest build took on two cores, for slow machines with a cold module cache.
 const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How much of the compiler's output a failure repeats.
@@ -32,27 +31,28 @@ const OUTPUT_LINES: usize = 30;
 pub enum Error {
     /// The pinned versions could not be read.
     #[error("cannot tell which versions are pinned")]
-    Versions(#[from] versions::Error),
+    Versions(#[from] module::Error),
     /// There is no Go.
-    #[error(
-        "Go is not installed, and the control plane for the tests has to be built once; install \
-         Go {needed} or later, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, \
-         kube-controller-manager and kubectl"
-    )]
+    #[error("Go is not installed, and {name} has to be built once; install Go {needed} or later, or {instead}")]
     NoGo {
+        /// What was to be built.
+        name: &'static str,
         /// The version that go.mod asks for.
         needed: String,
+        /// What can be done without Go.
+        instead: &'static str,
     },
     /// Go is older than the pinned sources need.
-    #[error(
-        "Go {found} is too old to build the control plane for the tests; install Go {needed} or \
-         later, or set KUBEBUILDER_ASSETS to a folder with the built programs"
-    )]
+    #[error("Go {found} is too old to build {name}; install Go {needed} or later, or {instead}")]
     GoTooOld {
+        /// What was to be built.
+        name: &'static str,
         /// What `go env GOVERSION` says.
         found: String,
         /// The version that go.mod asks for.
         needed: String,
+        /// What can be done without it.
+        instead: &'static str,
     },
     /// The compiler ended with an error.
     #[error("building {what} failed; the end of its output:\n{output}")]
@@ -83,72 +83,90 @@ pub enum Error {
     Run(#[source] std::io::Error),
 }
 
+/// Programs that come from one module.
+pub(crate) struct Programs<'a> {
+    /// What they are together, such as `the control plane`; told while they are built.
+    pub(crate) name: &'static str,
+    /// What whoever has no Go can do instead, in the imperative.
+    pub(crate) instead: &'static str,
+    /// Where their versions are pinned.
+    pub(crate) module: &'a Module,
+    /// Further flags of the linker.
+    pub(crate) linker_flags: &'a str,
+    /// How they are built.
+    pub(crate) runs: &'a [Run],
+}
+
 /// One run of the compiler. Programs of one module are built together, since they share most of
 /// their packages.
-struct Run {
-    what: &'static str,
-    programs: &'static [&'static str],
-    packages: &'static [&'static str],
+pub(crate) struct Run {
+    /// The programs, as they are told of.
+    pub(crate) what: &'static str,
+    /// Their file names.
+    pub(crate) programs: &'static [&'static str],
+    /// Their packages, in the same order.
+    pub(crate) packages: &'static [&'static str],
     /// As measured on two cores with a cold cache.
-    usually: Duration,
+    pub(crate) usually: Duration,
 }
 
-const RUNS: [Run; 2] = [
-    Run { what: "etcd", programs: &["etcd"], packages: &["go.etcd.io/etcd/server/v3"], usually: Duration::from_secs(57) },
-    Run {
-        what: "kube-apiserver, kube-controller-manager and kubectl",
-        programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
-        packages: &[
-            "k8s.io/kubernetes/cmd/kube-apiserver",
-            "k8s.io/kubernetes/cmd/kube-controller-manager",
-            "k8s.io/kubernetes/cmd/kubectl",
-        ],
-        usually: Duration::from_secs(320),
-    },
-];
-
-/// Gives the programs in `cache`, building those that are missing for the pinned versions.
-pub(crate) fn build_missing(cache: &Path) -> Result<Binaries, Error> {
-    let module = crate::repository().join("tests/control-plane");
-    let versions = Versions::pinned(&module)?;
-    let folder = cache.join(versions.folder_name());
-    if let Ok(binaries) = Binaries::in_folder(&folder) {
-        return Ok(binaries);
-    }
-    check_go(&versions)?;
-    create_folder(&folder)?;
-    let _lock = lock(&cache.join("lock"))?;
-    remove_leftovers(cache);
-    for run in RUNS {
-        // Another process may have built it while this one waited for the lock.
-        if run.programs.iter().any(|name| !folder.join(name).is_file()) {
-            run.build(&module, &versions, cache, &folder)?;
+impl Programs<'_> {
+    /// Builds the programs that are missing in the folder `version` of `cache`, and gives that folder.
+    ///
+    /// # Errors
+    /// If Go is missing or too old, the build fails, or a file cannot be written.
+    pub(crate) fn build_missing(&self, cache: &Path, version: &str) -> Result<PathBuf, Error> {
+        let folder = cache.join(version);
+        let is_missing = |run: &Run| run.programs.iter().any(|name| !folder.join(name).is_file());
+        if !self.runs.iter().any(is_missing) {
+            return Ok(folder);
         }
-    }
-    Binaries::in_folder(&folder)
-        .map_err(|missing| Error::Compile { what: missing, output: "the compiler made no such file".to_owned() })
-}
-
-fn check_go(versions: &Versions) -> Result<(), Error> {
-    let needed = versions.go.clone();
-    // Asked outside the module: inside, an old Go would refuse with words of its own.
-    let output = Command::new("go").args(["env", "GOVERSION"]).current_dir(std::env::temp_dir()).output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::NoGo { needed });
+        self.check_go()?;
+        create_folder(&folder)?;
+        let _lock = self.lock(&cache.join("lock"))?;
+        remove_leftovers(cache);
+        // Another process may have built some while this one waited for the lock.
+        for run in self.runs.iter().filter(|run| is_missing(run)) {
+            self.build(run, cache, &folder)?;
         }
-        Err(error) => return Err(Error::Run(error)),
-    };
-    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if versions::is_at_least(&found, &needed) {
-        return Ok(());
+        Ok(folder)
     }
-    Err(Error::GoTooOld { found, needed })
-}
 
-impl Run {
-    fn build(&self, module: &Path, versions: &Versions, cache: &Path, folder: &Path) -> Result<(), Error> {
+    fn check_go(&self) -> Result<(), Error> {
+        let Self { name, instead, module, .. } = self;
+        let needed = module.go.clone();
+        // Asked outside the module: inside, an old Go would refuse with words of its own.
+        let output = Command::new("go").args(["env", "GOVERSION"]).current_dir(std::env::temp_dir()).output();
+        let output = match output {
+            Ok(output) => output,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoGo { name, needed, instead }),
+            Err(error) => return Err(Error::Run(error)),
+        };
+        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if module::is_at_least(&found, &needed) {
+            return Ok(());
+        }
+        Err(Error::GoTooOld { name, found, needed, instead })
+    }
+
+    /// Waits until this process alone may build. The lock ends with the process, however it ends.
+    fn lock(&self, path: &Path) -> Result<File, Error> {
+        let failure = |what, source| Error::File { what, path: path.to_path_buf(), source };
+        let file = File::create(path).map_err(|source| failure("create the lock file", source))?;
+        let mut progress = Progress::new(Instant::now());
+        let locked = wait::until(BUILD_LIMIT, LOOK_EVERY, || match file.try_lock() {
+            Ok(()) => Some(Ok(())),
+            Err(TryLockError::WouldBlock) => {
+                progress.tell(|| "another process is building the same programs".to_owned());
+                None
+            }
+            Err(TryLockError::Error(source)) => Some(Err(failure("lock", source))),
+        });
+        locked.unwrap_or_else(|| Err(Error::TooSlow { what: format!("another process's build of {}", self.name) }))?;
+        Ok(file)
+    }
+
+    fn build(&self, run: &Run, cache: &Path, folder: &Path) -> Result<(), Error> {
         // In the cache folder itself, since a rename is atomic only within one file system.
         let fresh = tempfile::Builder::new().prefix(LEFTOVER_PREFIX).tempdir_in(cache).map_err(|source| Error::File {
             what: "create a folder in",
@@ -156,15 +174,15 @@ impl Run {
             source,
         })?;
         let out = fresh.path();
-        tell(&format!(
-            "building {} with Go, once for this version (usually {} on two cores)",
-            self.what,
-            wait::spoken(self.usually)
-        ));
-        self.compile(module, versions, out)?;
-        for name in self.programs {
+        tell(&format!("building {} once for this version (usually {} on two cores)", run.what, wait::spoken(run.usually)));
+        self.compile(run, out)?;
+        for name in run.programs {
+            let built = out.join(name);
+            if !built.is_file() {
+                return Err(Error::Compile { what: name, output: "the compiler made no such file".to_owned() });
+            }
             let place = folder.join(name);
-            std::fs::rename(out.join(name), &place).map_err(|source| Error::File {
+            std::fs::rename(built, &place).map_err(|source| Error::File {
                 what: "move a built program to",
                 path: place,
                 source,
@@ -173,19 +191,20 @@ impl Run {
         Ok(())
     }
 
-    fn compile(&self, module: &Path, versions: &Versions, out: &Path) -> Result<(), Error> {
+    fn compile(&self, run: &Run, out: &Path) -> Result<(), Error> {
         // A single package is built to a file of that name, several into a folder.
-        let out = match self.programs {
+        let out = match run.programs {
             [name] => out.join(name),
             _ => out.to_path_buf(),
         };
         let started = Instant::now();
         let mut child = Command::new("go")
             .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
-            .args(["-ldflags", &versions.linker_flags(), "-o"])
+            // -s -w: without debug information.
+            .args(["-ldflags", &format!("-s -w {}", self.linker_flags), "-o"])
             .arg(&out)
-            .args(self.packages)
-            .current_dir(module)
+            .args(run.packages)
+            .current_dir(&self.module.folder)
             // Static programs, which do not depend on this machine's C library.
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
@@ -197,21 +216,20 @@ impl Run {
         let output = follow_output(&mut child);
         let mut progress = Progress::new(started);
         let status = wait::until(BUILD_LIMIT, LOOK_EVERY, || {
-            progress.tell(|| format!("still building {}", self.what));
+            progress.tell(|| format!("still building {}", run.what));
             child.try_wait().transpose()
         });
         let Some(status) = status else {
             // A failure means that it ended just now.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Error::TooSlow { what: format!("building {}", self.what) });
+            return Err(Error::TooSlow { what: format!("building {}", run.what) });
         };
         let output = output.join().unwrap_or_default();
         if !status.map_err(Error::Run)?.success() {
-            let what = self.what;
-            return Err(Error::Compile { what, output });
+            return Err(Error::Compile { what: run.what, output });
         }
-        tell(&format!("built {} in {}", self.what, wait::spoken(started.elapsed())));
+        tell(&format!("built {} in {}", run.what, wait::spoken(started.elapsed())));
         Ok(())
     }
 }
@@ -253,24 +271,7 @@ impl Progress {
 }
 
 fn tell(line: &str) {
-    eprintln!("[control plane] {line}");
-}
-
-/// Waits until this process alone may build. The lock ends with the process, however it ends.
-fn lock(path: &Path) -> Result<File, Error> {
-    let failure = |what, source| Error::File { what, path: path.to_path_buf(), source };
-    let file = File::create(path).map_err(|source| failure("create the lock file", source))?;
-    let mut progress = Progress::new(Instant::now());
-    let locked = wait::until(BUILD_LIMIT, LOOK_EVERY, || match file.try_lock() {
-        Ok(()) => Some(Ok(())),
-        Err(TryLockError::WouldBlock) => {
-            progress.tell(|| "another process is building the same programs".to_owned());
-            None
-        }
-        Err(TryLockError::Error(source)) => Some(Err(failure("lock", source))),
-    });
-    locked.unwrap_or_else(|| Err(Error::TooSlow { what: "another process's build of the control plane".to_owned() }))?;
-    Ok(file)
+    eprintln!("[go] {line}");
 }
 
 fn create_folder(path: &Path) -> Result<(), Error> {
