@@ -10,6 +10,7 @@ pub mod codegen;
 pub mod control_plane;
 pub mod demo;
 pub mod go;
+pub mod helm;
 mod http;
 pub mod plane;
 mod site;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::control_plane::{Binaries, BinariesError};
-use crate::{cargo, tidy, wait};
+use crate::{cargo, helm, tidy, wait};
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,9 @@ pub enum Error {
     /// The programs of the control plane are missing.
     #[error("step `control plane` failed; to run it again: cargo xtask test")]
     ControlPlane(#[from] BinariesError),
+    /// Helm is missing.
+    #[error("step `helm` failed; to run it again: cargo xtask test")]
+    Helm(#[from] helm::Error),
 }
 
 /// One named check.
@@ -53,14 +56,17 @@ enum Work {
     Tidy,
     /// Has the control plane built before the tests need it, where its progress can be seen.
     ControlPlane,
+    /// The same for the Helm that the charts are tested with.
+    Helm,
 }
 
 /// The quickest first, as far as one does not build on another.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "format", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Step { name: "lints", work: Work::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]) },
     Step { name: "tidy", work: Work::Tidy },
     Step { name: "control plane", work: Work::ControlPlane },
+    Step { name: "helm", work: Work::Helm },
     Step { name: "tests", work: Work::Cargo(&["test", "--workspace", "--locked"]) },
 ];
 
@@ -90,6 +96,10 @@ impl Step {
                 Binaries::find_or_build()?;
                 Ok(())
             }
+            Work::Helm => {
+                helm::find_or_build()?;
+                Ok(())
+            }
         }
     }
 
@@ -110,6 +120,7 @@ impl fmt::Display for Work {
             Self::Cargo(arguments) => write!(formatter, "cargo {}", arguments.join(" ")),
             Self::Tidy => formatter.write_str("cargo xtask tidy"),
             Self::ControlPlane => formatter.write_str("find the programs of the control plane, or build them"),
+            Self::Helm => formatter.write_str("find helm, or build it"),
         }
     }
 }
