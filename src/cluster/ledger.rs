@@ -40,7 +40,7 @@ impl ServiceTokenReference {
 
 /// The status of an object cannot be written. After [`Class::Unavailable`] it may have been written.
 #[derive(Debug, thiserror::Error)]
-#[error("status of ServiceToken {namespace}/{name} cannot be written")]
+#[error("status of ServiceToken {namespace}/{name} cannot be written or read")]
 pub struct LedgerError {
     /// Namespace of the object.
     pub namespace: String,
@@ -67,6 +67,19 @@ impl Statuses {
     /// Writes with this client.
     pub fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// The object as it is now, by a live read.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; [`Class::Conflict`] if it is gone.
+    pub async fn read(&self, namespace: &str, name: &str) -> Result<ServiceToken, LedgerError> {
+        let api: Api<ServiceToken> = Api::namespaced(self.client.clone(), namespace);
+        api.get(name).await.map_err(|error| LedgerError {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            source: error.into(),
+        })
     }
 
     /// Applies a patch made by [`super::status::patch`] to the version of the object that was seen, and returns the object

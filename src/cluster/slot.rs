@@ -8,10 +8,10 @@ mod observe;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, Serial, TokenId, TokenUid};
+use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, OwnerUid, Serial, TokenId, TokenUid};
 use dbt_token_planner::observation::{Condemnation, Owner, Slot, SlotContent};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -86,6 +86,17 @@ impl Slots {
     /// The slots in `namespace`, the operator's own.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { api: Api::namespaced(client, namespace) }
+    }
+
+    /// All slots and records of an owner that make sense, by a live read of their metadata.
+    ///
+    /// # Errors
+    /// [`SlotError::List`].
+    pub async fn list(&self, owner: &OwnerUid) -> Result<Vec<ObservedSlot>, SlotError> {
+        let selector = format!("{}={},{}={owner}", names::SLOT, names::TRUE, names::OWNER_UID);
+        let found = self.api.list_metadata(&ListParams::default().labels(&selector)).await;
+        let found = found.map_err(|error| SlotError::List { owner: owner.to_string(), source: error.into() })?;
+        Ok(found.items.iter().filter_map(|metadata| observe(metadata).ok()).collect())
     }
 
     /// Creates the slot of a serial, empty.

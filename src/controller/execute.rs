@@ -5,7 +5,7 @@ mod kubernetes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbt_token_planner::effect::{Effect, Outcome};
+use dbt_token_planner::effect::{Effect, LedgerEntry, Outcome};
 use dbt_token_planner::grant::{GrantRows, Scope};
 use dbt_token_planner::identity::{AccountId, Serial, TokenId, TokenUid};
 use dbt_token_planner::ledger::Ledger;
@@ -135,6 +135,7 @@ impl Executor<'_> {
         match effect {
             Effect::AddFinalizer => self.finalizer(true).await,
             Effect::RemoveFinalizer(how) => self.let_go(*how).await,
+            Effect::WriteLedger { entry: LedgerEntry::Rebuild, ledger } => self.rebuild(ledger).await,
             Effect::WriteLedger { ledger, .. } => self.write_ledger(ledger).await,
             Effect::ClaimTarget => self.claim().await,
             Effect::Reserve(serial) => self.reserve(*serial).await,

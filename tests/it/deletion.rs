@@ -111,7 +111,8 @@ async fn a_retained_token_stays_with_its_secret(scene: &Scene) {
     assert_eq!(scene.live(), [id]);
     assert_eq!(scene.string_of("handover").await, string);
     let secret = scene.secrets().get("handover-dbt").await.expect("the Secret stays");
-    let ours = |map: &std::collections::BTreeMap<String, String>| map.keys().any(|key| key.starts_with("tokens.dbt-operator.dev/"));
+    let ours =
+        |map: &std::collections::BTreeMap<String, String>| map.keys().any(|key| key.starts_with("tokens.dbt-operator.dev/"));
     assert!(!ours(secret.labels()) && !ours(secret.annotations()), "{:?}", secret.metadata);
     let left = scene.slots_of(&uid).await;
     assert_eq!(left.len(), 1, "a record stays");
@@ -147,7 +148,8 @@ async fn a_deletion_goes_on_when_dbt_is_back(scene: &Scene) {
     scene.delete("ci").await;
     until(LIMIT, "the deletion waits", async || {
         let conditions = scene.status("ci").await.conditions;
-        let waits = conditions.iter().any(|it| it.type_ == "Ready" && ["Deleting", "DeletionBlocked"].contains(&it.reason.as_str()));
+        let waits =
+            conditions.iter().any(|it| it.type_ == "Ready" && ["Deleting", "DeletionBlocked"].contains(&it.reason.as_str()));
         if waits { Ok(()) } else { Err(crate::support::objects::told(&conditions)) }
     })
     .await;

@@ -51,7 +51,10 @@ async fn the_columns_tell_what_is_published(scene: &Scene) {
     let string = scene.published("ci").await;
     let wide = scene.stage.kubectl(&["get", "dst", "-n", &scene.namespace, "-o", "wide"]).expect("kubectl get works");
     let columns: Vec<Vec<&str>> = wide.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(columns[0], ["NAME", "READY", "REASON", "SECRET", "ROTATED", "NEXT", "AGE", "ACCOUNT", "TOKEN", "RETIRING", "MESSAGE"]);
+    assert_eq!(
+        columns[0],
+        ["NAME", "READY", "REASON", "SECRET", "ROTATED", "NEXT", "AGE", "ACCOUNT", "TOKEN", "RETIRING", "MESSAGE"]
+    );
     assert_eq!(columns[1][..4], ["ci", "True", "Published", "ci-dbt"], "{wide}");
     assert!(columns[1].contains(&scene.id_of(&string).to_string().as_str()), "{wide}");
     let counted = until(LIMIT, "the account counts the token", async || {
@@ -60,17 +63,23 @@ async fn the_columns_tell_what_is_published(scene: &Scene) {
         if row.get(5).is_some_and(|managed| managed == "1") { Ok(row) } else { Err(text) }
     });
     let row = counted.await;
-    assert_eq!(row[1..5], ["True".to_owned(), "Connected".to_owned(), scene.dbt.account_id().to_string(), "enterprise_plus_2025".to_owned()]);
+    assert_eq!(
+        row[1..5],
+        ["True".to_owned(), "Connected".to_owned(), scene.dbt.account_id().to_string(), "enterprise_plus_2025".to_owned()]
+    );
     let explained = scene.stage.kubectl(&["explain", "servicetoken.spec.rotation"]).expect("kubectl explain works");
     assert!(explained.contains("retire") && explained.contains("legacy"), "{explained}");
 }
 
 async fn two_sets_on_projects_by_name_fill_a_template(scene: &Scene) {
     scene.connect(|_| {}).await;
-    let mut token = scene.token("dagster", json!([
-        {"permissionSet": "job_admin", "projects": [{"name": "Finance"}, {"name": "Marketing"}]},
-        {"permissionSet": "metadata_only", "projects": [{"name": "Finance"}, {"name": "Marketing"}, {"name": "Web Shop"}]},
-    ]));
+    let mut token = scene.token(
+        "dagster",
+        json!([
+            {"permissionSet": "job_admin", "projects": [{"name": "Finance"}, {"name": "Marketing"}]},
+            {"permissionSet": "metadata_only", "projects": [{"name": "Finance"}, {"name": "Marketing"}, {"name": "Web Shop"}]},
+        ]),
+    );
     token["spec"]["secret"]["template"] = json!({
         "metadata": {"labels": {"team": "data"}},
         "data": {"DBT_CLOUD_ACCOUNT_ID": "{{ accountId }}", "DBT_CLOUD_TOKEN": "{{ token }}", "DBT_CLOUD_ACCESS_URL": "{{ accessUrl }}"},
@@ -95,8 +104,13 @@ async fn two_sets_on_projects_by_name_fill_a_template(scene: &Scene) {
     assert_eq!(secret.annotations()["tokens.dbt-operator.dev/token-id"], id.to_string());
     assert!(secret.owner_references().is_empty(), "foreground deletion would remove it too early");
     // Both sets were tried: one call each.
-    let tried: Vec<String> =
-        scene.dbt.log().into_iter().filter(|entry| entry.token_id.is_some_and(|by| by.0 == id)).map(|entry| entry.template).collect();
+    let tried: Vec<String> = scene
+        .dbt
+        .log()
+        .into_iter()
+        .filter(|entry| entry.token_id.is_some_and(|by| by.0 == id))
+        .map(|entry| entry.template)
+        .collect();
     assert_eq!(tried.len(), 2, "{tried:?}");
 }
 

@@ -42,5 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()].into_iter().flatten().collect()
+    [rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -29,11 +29,12 @@ fn runner() -> Value {
 
 async fn a_foreign_secret_is_never_touched(scene: &Scene) {
     scene.connect(|_| {}).await;
-    scene.apply(&json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ci-dbt", "namespace": scene.namespace},
-        "stringData": {"token": "somebody else's"},
-    }))
-    .await;
+    scene
+        .apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ci-dbt", "namespace": scene.namespace},
+            "stringData": {"token": "somebody else's"},
+        }))
+        .await;
     let before = scene.secrets().get("ci-dbt").await.expect("it is there").resource_version();
     scene.apply(&scene.token("ci", runner())).await;
     let stalled = scene.expect("ci", "Stalled", "True", "SecretNotOwned").await;
@@ -65,10 +66,8 @@ async fn a_namespace_without_a_grant_is_refused(scene: &Scene) {
     scene.connect(|spec| spec["grants"][0]["namespaces"] = json!(["elsewhere"])).await;
     scene.apply(&scene.token("ci", runner())).await;
     let stalled = scene.expect("ci", "Stalled", "True", "PolicyRefused").await;
-    let wanted = format!(
-        "no grant of DbtAccount {} allows job_runner on project 700 for namespace {}",
-        scene.account, scene.namespace
-    );
+    let wanted =
+        format!("no grant of DbtAccount {} allows job_runner on project 700 for namespace {}", scene.account, scene.namespace);
     assert!(stalled.message.contains(&wanted), "{}", stalled.message);
     scene.expect("ci", "Ready", "False", "PolicyRefused").await;
     assert!(scene.event("ci", "PolicyRefused").await.contains(&wanted));

@@ -48,7 +48,10 @@ async fn an_edit_of_permissions_replaces_the_token_without_a_gap(scene: &Scene) 
     assert_eq!(history[0].cause.as_deref(), Some("PermissionsChanged"));
     assert_eq!((history[0].token_id, history[0].previous_token_id), (Some(new), Some(old)));
     let published = history[0].publication_time.as_ref().expect("published").0;
-    assert!(revoked.time.duration_since(published).as_secs() >= 2, "the overlap of 3 s was kept (times in a status have no fraction)");
+    assert!(
+        revoked.time.duration_since(published).as_secs() >= 2,
+        "the overlap of 3 s was kept (times in a status have no fraction)"
+    );
     assert!(scene.event("ci", "TokenRetired").await.contains(&old.to_string()));
 }
 
@@ -119,7 +122,11 @@ async fn a_new_value_of_rotate_at_rotates_once(scene: &Scene) {
     token["metadata"]["annotations"] = json!({"tokens.dbt-operator.dev/rotate-at": "at-first"});
     scene.apply(&token).await;
     let first = scene.published("ci").await;
-    assert_eq!(scene.status("ci").await.last_handled_rotate_at.as_deref(), Some("at-first"), "what is found at first counts as handled");
+    assert_eq!(
+        scene.status("ci").await.last_handled_rotate_at.as_deref(),
+        Some("at-first"),
+        "what is found at first counts as handled"
+    );
     scene.annotate_token("ci", "rotate-at", "2026-11-24T08:00:00Z").await;
     let second = scene.replaced("ci", &first).await;
     scene.only_live(&[scene.id_of(&second)]).await;

@@ -5,6 +5,14 @@ use crate::cluster::failure::{Class, Failure};
 /// What failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
+    /// Listing the slots of an owner.
+    #[error("the slots of owner {owner} cannot be listed")]
+    List {
+        /// The uid of the owner.
+        owner: String,
+        /// Why.
+        source: Failure,
+    },
     /// Creating an empty slot. [`Class::Conflict`] if it is there already.
     #[error("slot {name} cannot be reserved")]
     Reserve {
@@ -68,7 +76,8 @@ impl SlotError {
     /// What it means for the caller.
     pub fn class(&self) -> Class {
         match self {
-            Self::Reserve { source, .. }
+            Self::List { source, .. }
+            | Self::Reserve { source, .. }
             | Self::Fill { source, .. }
             | Self::Mark { source, .. }
             | Self::Close { source, .. }

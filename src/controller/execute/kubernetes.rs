@@ -1,5 +1,7 @@
 //! The effects that only touch Kubernetes.
 
+use std::collections::BTreeMap;
+
 use dbt_token_planner::effect::{Effect, LetGo, Outcome};
 use dbt_token_planner::identity::{RenderRule, Serial, TokenId};
 use dbt_token_planner::ledger::Ledger;
@@ -11,8 +13,9 @@ use super::{Done, Executor, token_uid};
 use crate::api::v1alpha1::ServiceToken;
 use crate::cluster::ledger::ServiceTokenReference;
 use crate::cluster::render::{self, RenderedSecret, TokenIdentity};
+use crate::cluster::slot::ObservedSlot;
 use crate::cluster::target::{Claim, Projection};
-use crate::cluster::{finalizer, status};
+use crate::cluster::{finalizer, ledger, status};
 use crate::controller::expect::Expect;
 use crate::controller::failure;
 use crate::controller::retry::Failure;
@@ -98,6 +101,7 @@ impl Executor<'_> {
 
     pub(super) async fn project(&self, serial: Serial, token: TokenId, rule: &RenderRule) -> Result<Done, Failure> {
         let target = self.target()?;
+        self.still_current(token).await?;
         let rendered = self.rendered(serial).await?;
         let slot = self.slot(serial)?;
         let uid = token_uid(slot).ok_or_else(|| failure::stale("the slot lost its token"))?;
@@ -116,6 +120,42 @@ impl Executor<'_> {
             .await
             .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
+    }
+
+    /// Writes the report first: nothing would tell afterwards that the target could not be read. That the write succeeds on
+    /// the version that was looked at proves the ledger as well; where there is nothing to write, the object is read.
+    async fn still_current(&self, token: TokenId) -> Result<(), Failure> {
+        if self.write_status(&self.seen.observation.ledger).await? {
+            let expect = Expect::token(&self.seen.token);
+            self.context.caches.catch_up(|caches| expect.holds(caches)).await;
+            return Ok(());
+        }
+        let owner = &self.seen.observation.owner;
+        let found = self.context.statuses.read(&owner.namespace, &owner.name).await;
+        let found = found.map_err(|error| failure::cluster(&error, error.class()))?;
+        let ledger = ledger::read(&found.status.unwrap_or_default()).ledger;
+        let names_it = ledger.current.is_some_and(|current| current.token == token);
+        if names_it && found.metadata.uid == self.seen.token.metadata.uid {
+            return Ok(());
+        }
+        Err(failure::stale("the ledger names another token by now"))
+    }
+
+    /// A lost ledger is rebuilt from all the slots there are, not from those that a watch has shown so far.
+    pub(super) async fn rebuild(&self, ledger: &Ledger) -> Result<Done, Failure> {
+        let owner = &self.seen.observation.owner.uid;
+        let live = self.context.slots.list(owner).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        let ours = live.into_iter().filter(|slot| slot.belonging.installation == self.context.installation);
+        let versions = |slots: &[ObservedSlot]| {
+            slots
+                .iter()
+                .map(|slot| (slot.reference.name.clone(), slot.reference.resource_version.clone()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        if versions(&ours.collect::<Vec<_>>()) != versions(&self.seen.slots) {
+            return Err(failure::stale("the slots are others than those that were seen"));
+        }
+        self.write_ledger(ledger).await
     }
 
     pub(super) async fn rendered(&self, serial: Serial) -> Result<RenderedSecret, Failure> {
