@@ -96,6 +96,12 @@ fn revoke(observation: &Observation, let_go_at: Timestamp, now: Timestamp) -> Tu
         return Turn::read(Need::Tokens(observation.fresh_after));
     }
     if !is_cleared(observation) {
+        // From here on nothing can be called off, so dbt has to answer once more first: while it does not, the policy can
+        // still be changed.
+        let since = observation.fresh_after.max(observation.deleted_at.unwrap_or(now));
+        if observation.account.open().and_then(|account| account.tokens.since(since)).is_none() {
+            return Turn::read(Need::Tokens(since));
+        }
         return write(observation, LedgerEntry::Clear, observation.ledger.cleared());
     }
     if let Some(turn) = revoke_next(observation) {

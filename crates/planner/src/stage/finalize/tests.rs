@@ -47,6 +47,9 @@ fn deletion_is_written_down_before_anything_is_done() {
 #[test]
 fn revoke_clears_revokes_and_removes_everything() {
     check(&deleting(published(), DeletionPolicy::Revoke), "clear; serial 5, deletion Revoke");
+    // A list from before the deletion was asked for does not prove that dbt answers now.
+    let just_deleted = deleting(published(), DeletionPolicy::Revoke).deleted(5, DeletionPolicy::Revoke);
+    check(&just_deleted, "read tokens");
     check(&deleting(published(), DeletionPolicy::Revoke).stale(), "read tokens");
     check(&cleared(published()), "revoke 4:2190 Deletion");
     check(&cleared(published().inactive(2190)), "revoke 5:2202 Deletion");
