@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dbt_token_planner::effect::{Effect, Need, Outcome};
-use dbt_token_planner::observation::TroubleKind;
+use dbt_token_planner::account::reason::AccountReason;
+use dbt_token_planner::observation::{Account, TroubleKind};
 use dbt_token_planner::plan::{Plan, Step, Wait, plan};
 use dbt_token_planner::{conclude, interlock};
 use jiff::Timestamp;
@@ -131,7 +132,10 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         let waits = matches!(plan.step, Step::Wait(Wait::Budget { .. }));
         account.note_waiting(&seen.observation.owner, if waits { Wants::Token } else { Wants::Nothing });
     }
-    match execute::write_report(context, seen, &plan.report).await {
+    let report = async {
+        if is_premature(seen) { Ok(false) } else { execute::write_report(context, seen, &plan.report).await }
+    };
+    match report.await {
         Ok(false) => {}
         Ok(true) => {
             context.publish_events(&seen.token, plan.report.events.clone()).await;
@@ -148,6 +152,15 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         Some(wake_at) => Action::requeue(until(now, wake_at)),
         None => Action::await_change(),
     }
+}
+
+/// Whether the account is only just being read, as at every start of the process. Then what was said of this generation
+/// stands until more is known: otherwise each restart would write twice to every object.
+fn is_premature(seen: &Seen) -> bool {
+    let observed = seen.token.status.as_ref().and_then(|status| status.observed_generation);
+    let is_being_read = |reason: &str| reason == AccountReason::Progressing.word();
+    observed == seen.token.metadata.generation
+        && matches!(&seen.observation.account, Account::NotReady { reason, .. } if is_being_read(reason))
 }
 
 fn until(now: Timestamp, time: Timestamp) -> Duration {
