@@ -178,6 +178,12 @@ fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccou
     let account = change.object();
     caches.note_change();
     trigger(&triggers.accounts, account);
+    // Another one for the same account of dbt may have waited for this one to go, or to move to another host.
+    let same = |other: &DbtAccount| other.spec.account_id == account.spec.account_id && other.uid() != account.uid();
+    caches.accounts.state_filter(same).iter().for_each(|other| trigger(&triggers.accounts, &**other));
+    if let Change::Gone(account) = change {
+        caches.users_of(&account.name_any()).iter().for_each(|token| trigger(&triggers.tokens, &**token));
+    }
 }
 
 fn on_slot(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
