@@ -126,6 +126,9 @@ async fn retain_lets_go_at_once_while_dbt_is_down(scene: &Scene) {
     let string = scene.published("ci").await;
     let id = scene.id_of(&string);
     scene.dbt.add_fault(Rule::new(Fault::Html { status: 502 }));
+    // A new object makes the operator find out.
+    scene.apply(&scene.token("later", runner())).await;
+    scene.expect_account("Ready", "False", "Unreachable").await;
     scene.delete("ci").await;
     until(LIMIT, "the deletion is blocked", async || {
         let conditions = scene.status("ci").await.conditions;

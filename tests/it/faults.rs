@@ -221,7 +221,9 @@ async fn a_gateway_that_answers_html_is_waited_out(scene: &Scene) {
 
 async fn a_request_that_dbt_refuses_is_reported_in_its_words(scene: &Scene) {
     scene.connect(|spec| spec["grants"][0]["permissionSets"] = json!(["*"])).await;
-    scene.apply(&scene.token("ci", json!([{"permissionSet": "brand_new_set", "allProjects": true}]))).await;
+    let mut token = scene.token("ci", json!([{"permissionSet": "brand_new_set", "allProjects": true}]));
+    token["spec"]["verification"] = json!({"allowUnproven": true});
+    scene.apply(&token).await;
     let stalled = scene.expect("ci", "Stalled", "True", "DbtRejected").await;
     assert!(stalled.message.contains("brand_new_set") || stalled.message.contains("permission"), "{}", stalled.message);
     assert!(scene.event("ci", "UnknownPermissionSet").await.contains("brand_new_set"));

@@ -5,9 +5,12 @@
 //! for as long as they run.
 #![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
+mod counts;
 mod deletion;
 mod faults;
+mod handover;
 mod lifecycle;
+mod manifests;
 mod policy;
 mod rotation;
 mod secrecy;
@@ -41,9 +44,18 @@ fn main() -> ExitCode {
     if conclusion.has_failed() || leaks.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// The longest first.
 fn cases() -> Vec<Case> {
-    [rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let modules = [
+        manifests::cases(),
+        handover::cases(),
+        counts::cases(),
+        rotation::cases(),
+        policy::cases(),
+        faults::cases(),
+        deletion::cases(),
+        lifecycle::cases(),
+        secrecy::cases(),
+    ];
+    modules.into_iter().flatten().collect()
 }

@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Case> {
         a_withdrawn_grant_is_reported_and_takes_nothing_away,
         a_namespace_may_have_only_so_many_tokens,
         a_used_up_budget_makes_tokens_wait,
+        of_two_accounts_for_one_dbt_the_older_serves,
         many_vanished_tokens_are_replaced_only_when_a_person_says_so,
         an_older_ledger_revokes_nothing_until_a_person_says_so,
     )
@@ -111,6 +112,34 @@ async fn a_withdrawn_grant_is_reported_and_takes_nothing_away(scene: &Scene) {
     .await;
     scene.mended();
     assert_eq!(scene.created(), 1);
+}
+
+async fn of_two_accounts_for_one_dbt_the_older_serves(scene: &Scene) {
+    scene.connect(|_| {}).await;
+    scene.expect_account("Ready", "True", "Connected").await;
+    let second = format!("{}-again", scene.account);
+    let mut account = scene.account_manifest();
+    account["metadata"]["name"] = json!(second);
+    scene.apply(&account).await;
+    let expect = async |reason: &str| {
+        until(LIMIT, &format!("DbtAccount {second} is {reason}"), async || {
+            let status = scene.accounts().get(&second).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+            let told = || crate::support::objects::told(&status.conditions);
+            ready.filter(|ready| ready.reason == reason).map(|_| ()).ok_or_else(told)
+        })
+        .await;
+    };
+    expect("DuplicateAccount").await;
+    let mut token = scene.token("ci", runner());
+    token["spec"]["accountRef"]["name"] = json!(second);
+    scene.apply(&token).await;
+    scene.expect("ci", "Ready", "False", "AccountNotReady").await;
+    assert_eq!(scene.created(), 0);
+    // When the older one goes the younger one takes its place by itself.
+    scene.accounts().delete(&scene.account, &DeleteParams::default()).await.expect("deletion is accepted");
+    expect("Connected").await;
+    scene.published("ci").await;
 }
 
 async fn a_namespace_may_have_only_so_many_tokens(scene: &Scene) {

@@ -31,6 +31,8 @@ pub struct Guard {
     pub declared: Declarations,
     /// Whether its Secret ever held a working token.
     pub was_ready: Arc<AtomicBool>,
+    /// Whether its deletion was asked for, from which on outages are meant.
+    pub deleted: Arc<AtomicBool>,
     broken: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
@@ -74,18 +76,19 @@ impl Scene {
     fn start_guard(&self, token: &ServiceToken, namespace: String, name: String) -> Guard {
         let secret = token.spec.secret.name.clone();
         let api: Api<Secret> = Api::namespaced(self.stage.client(), &namespace);
-        let (was_ready, broken) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<String>>>::default());
+        let (was_ready, deleted) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let broken = Arc::<Mutex<Vec<String>>>::default();
         let watched = Watched {
             api,
             secret: secret.clone(),
             dbt: Arc::clone(&self.dbt),
-            disturbed: Arc::clone(&self.disturbed),
+            excused: [Arc::clone(&self.disturbed), Arc::clone(&deleted)],
             was_ready: Arc::clone(&was_ready),
             broken: Arc::clone(&broken),
         };
         let watched = Arc::new(watched);
         let task = tokio::spawn(for_ever(EVERY, move || Arc::clone(&watched).look()));
-        Guard { namespace, name, secret, declared: Declarations::default(), was_ready, broken, task }
+        Guard { namespace, name, secret, declared: Declarations::default(), was_ready, deleted, broken, task }
     }
 }
 
@@ -93,7 +96,7 @@ struct Watched {
     api: Api<Secret>,
     secret: String,
     dbt: Arc<Emulator>,
-    disturbed: Arc<AtomicBool>,
+    excused: [Arc<AtomicBool>; 2],
     was_ready: Arc<AtomicBool>,
     broken: Arc<Mutex<Vec<String>>>,
 }
@@ -110,7 +113,7 @@ impl Watched {
         let Ok(Some(again)) = self.api.get_opt(&self.secret).await else { return };
         if again.metadata.resource_version == secret.metadata.resource_version
             && again.metadata.deletion_timestamp.is_none()
-            && !self.disturbed.load(Ordering::SeqCst)
+            && !self.excused.iter().any(|excuse| excuse.load(Ordering::SeqCst))
         {
             let now = jiff::Timestamp::now();
             let message = format!("{now}: Secret {} holds a token that dbt refuses", self.secret);

@@ -1,6 +1,7 @@
 //! Reading and changing objects of a scene.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use dbt_token_operator::api::v1alpha1::{DbtAccount, ServiceToken, ServiceTokenStatus};
 use k8s_openapi::api::core::v1::Secret;
@@ -125,6 +126,10 @@ impl Scene {
 
     /// Asks for the deletion of a ServiceToken.
     pub async fn delete(&self, name: &str) {
+        let guards = self.guards.lock().expect("no holder panics");
+        let guarded = guards.iter().filter(|guard| guard.namespace == self.namespace && guard.name == name);
+        guarded.for_each(|guard| guard.deleted.store(true, Ordering::SeqCst));
+        drop(guards);
         self.tokens().delete(name, &DeleteParams::default()).await.expect("deletion is accepted");
     }
 
