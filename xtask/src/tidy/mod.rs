@@ -3,6 +3,7 @@
 //! It reads the repository's Rust sources as text. It must stay quick (well under a second) and
 //! must never change a file. Each rule is a pure function from a file to what is wrong in it.
 
+mod dependencies;
 mod imports;
 mod manifest;
 mod rules;
@@ -83,6 +84,7 @@ pub fn run(_: &Arguments) -> Result<(), Error> {
     }
     let manifest = read(&root.join(PLANNER_MANIFEST))?;
     violations.extend(manifest::check(PLANNER_MANIFEST, &manifest));
+    violations.extend(check_dependencies(root)?);
     violations.sort();
     for violation in &violations {
         println!("{violation}");
@@ -94,6 +96,16 @@ pub fn run(_: &Arguments) -> Result<(), Error> {
         }
         count => Err(Error::Broken(count)),
     }
+}
+
+fn check_dependencies(root: &Path) -> Result<Vec<Violation>, Error> {
+    let read_all = |paths: &[&str]| {
+        // A module may come with a later change; a row without one is found all the same.
+        let found = paths.iter().map(|path| root.join(path)).filter(|path| path.exists());
+        found.map(|path| read(&path)).collect::<Result<Vec<_>, _>>()
+    };
+    let reasons = read(&root.join(dependencies::REASONS))?;
+    Ok(dependencies::check(&reasons, &read_all(&dependencies::MANIFESTS)?, &read_all(&dependencies::GO_MODULES)?))
 }
 
 /// Every Rust file below `folder`, but for build output and hidden folders.
