@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dbt_token_planner::effect::{Effect, Need, Outcome};
 use dbt_token_planner::account::reason::AccountReason;
+use dbt_token_planner::effect::{Effect, Need, Outcome};
 use dbt_token_planner::observation::{Account, TroubleKind};
 use dbt_token_planner::plan::{Plan, Step, Wait, plan};
 use dbt_token_planner::{conclude, interlock};
@@ -132,9 +132,7 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         let waits = matches!(plan.step, Step::Wait(Wait::Budget { .. }));
         account.note_waiting(&seen.observation.owner, if waits { Wants::Token } else { Wants::Nothing });
     }
-    let report = async {
-        if is_premature(seen) { Ok(false) } else { execute::write_report(context, seen, &plan.report).await }
-    };
+    let report = async { if is_premature(seen) { Ok(false) } else { execute::write_report(context, seen, &plan.report).await } };
     match report.await {
         Ok(false) => {}
         Ok(true) => {

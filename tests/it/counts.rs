@@ -73,7 +73,8 @@ fn creation_costs(scene: &Scene, requests: &[Request], log_before: usize) {
     probes.iter().for_each(|entry| *tried.entry(entry.token_id.expect("every call was let in").0).or_default() += 1);
     assert_eq!(tried.into_values().collect::<Vec<_>>(), [2; OBJECTS], "one probe for each API family");
     let other: Vec<&str> = own.iter().filter(|entry| entry.method == "GET").map(|entry| entry.path.as_str()).collect();
-    let shared = |path: &&&str| path.contains("/service-tokens/?") || path.contains("/environments/") || path.contains("/projects/");
+    let shared =
+        |path: &&&str| path.contains("/service-tokens/?") || path.contains("/environments/") || path.contains("/projects/");
     assert_eq!(other.iter().filter(|path| !shared(path)).count(), 0, "nothing but shared lists: {other:?}");
 }
 
@@ -88,7 +89,8 @@ async fn restart_and_rest_cost(scene: &Scene) {
     assert!(scene.dbt.wait_until(LIMIT, |_| lists(scene) >= 2).await, "a list comes every interval");
     let log = scene.dbt.log().split_off(log_before);
     assert_eq!(lists(scene), 2, "one list at the start, one an interval later: {log:?}");
-    let others: Vec<&str> = log.iter().map(|entry| entry.template.as_str()).filter(|it| !it.ends_with("/service-tokens/")).collect();
+    let others: Vec<&str> =
+        log.iter().map(|entry| entry.template.as_str()).filter(|it| !it.ends_with("/service-tokens/")).collect();
     assert!(others.len() <= 2, "beside them only who the account is: {others:?}");
     let requests = requests(scene).split_off(before);
     let writes: Vec<_> = requests.iter().filter(|it| it.writes()).collect();

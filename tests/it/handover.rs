@@ -34,7 +34,9 @@ async fn an_operator_killed_after_any_effect_is_continued_by_the_next(scene: &Sc
     live_a_life(scene, "whole", &mut [].into_iter()).await;
     let effects = operator.effects("whole");
     assert!(EFFECTS.contains(&effects.len()), "{effects:?}");
-    for effect in ["open", "claim_target", "reserve", "mint", "prove", "label_committed", "project", "retire", "close_slot", "forget"] {
+    for effect in
+        ["open", "claim_target", "reserve", "mint", "prove", "label_committed", "project", "retire", "close_slot", "forget"]
+    {
         assert!(effects.iter().any(|word| word == effect), "the scenario has no {effect}: {effects:?}");
     }
     operator.stop();
@@ -59,28 +61,31 @@ async fn live_a_life(scene: &Scene, name: &str, dying: &mut dyn Iterator<Item = 
     scene.permit(name, admin()).await;
     relay.published(name, Some(&first)).await;
     let second = scene.string_of(name).await;
-    relay.until(&format!("only the new token of {name} lives"), async || {
-        let (live, wanted) = (scene.live(), scene.id_of(&second));
-        let settled = scene.status(name).await.retiring_tokens.is_empty();
-        if live == [wanted] && settled { Ok(()) } else { Err(format!("{live:?}")) }
-    })
-    .await;
+    relay
+        .until(&format!("only the new token of {name} lives"), async || {
+            let (live, wanted) = (scene.live(), scene.id_of(&second));
+            let settled = scene.status(name).await.retiring_tokens.is_empty();
+            if live == [wanted] && settled { Ok(()) } else { Err(format!("{live:?}")) }
+        })
+        .await;
     scene.check().await;
     let uid = scene.tokens().get(name).await.expect("it is there").metadata.uid.expect("a uid");
     scene.delete(name).await;
-    relay.until(&format!("{name} is gone"), async || match scene.tokens().get_opt(name).await {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => Err("it is still there".to_owned()),
-        Err(error) => Err(error.to_string()),
-    })
-    .await;
+    relay
+        .until(&format!("{name} is gone"), async || match scene.tokens().get_opt(name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err("it is still there".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
     assert_eq!(scene.live(), Vec::<i64>::new(), "{name} left tokens behind");
     assert!(scene.data(&format!("{name}-dbt")).await.is_none(), "{name} left its Secret behind");
-    relay.until(&format!("no slot of {name} is left"), async || {
-        let left = scene.slots_of(&uid).await.len();
-        if left == 0 { Ok(()) } else { Err(left.to_string()) }
-    })
-    .await;
+    relay
+        .until(&format!("no slot of {name} is left"), async || {
+            let left = scene.slots_of(&uid).await.len();
+            if left == 0 { Ok(()) } else { Err(left.to_string()) }
+        })
+        .await;
     // A life that needed fewer effects than the kill waits for is not a test of it.
     if let Some(dying) = &relay.dying {
         assert!(dying.has_ended(), "the operator of {name} was never killed");

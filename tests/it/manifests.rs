@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use dbt_cloud_emulator::{Emulator, Seed, SeedProject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::Api;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -99,10 +99,13 @@ async fn prepare(scene: &Scene, dbt: &Emulator) {
         scene.make_namespace(namespace).await;
     }
     for (name, key, value) in [("dbt-admin", "token", dbt.admin_token()), ("dbt-test-ca", "ca.crt", dbt.ca_pem())] {
-        apply(&scene.stage.client(), &json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": scene.stage.namespace},
-            "stringData": {key: value},
-        }))
+        apply(
+            &scene.stage.client(),
+            &json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": scene.stage.namespace},
+                "stringData": {key: value},
+            }),
+        )
         .await;
     }
 }
@@ -110,7 +113,8 @@ async fn prepare(scene: &Scene, dbt: &Emulator) {
 /// The manifests of a folder.
 fn read(folder: &str, dbt: &Emulator) -> Vec<Manifest> {
     let folder = repository().join("tests/manifests").join(folder);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("a file").path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("a file").path()).collect();
     files.sort();
     files.iter().map(|file| manifest(file, dbt)).collect()
 }
@@ -127,7 +131,9 @@ fn manifest(file: &PathBuf, dbt: &Emulator) -> Manifest {
         Verdict::Stalled(reason.to_owned(), message.to_owned())
     });
     let verdicts = lines("refused").into_iter().map(Verdict::Refused).chain(stalled);
-    let verdicts = verdicts.chain(lines("ready").into_iter().map(Verdict::Ready)).chain(lines("accepted").into_iter().map(|_| Verdict::Accepted));
+    let verdicts = verdicts
+        .chain(lines("ready").into_iter().map(Verdict::Ready))
+        .chain(lines("accepted").into_iter().map(|_| Verdict::Accepted));
     let verdicts: Vec<Verdict> = verdicts.collect();
     assert!(!verdicts.is_empty(), "{name} has no verdict");
     let documents = serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).expect("a document"));
@@ -164,14 +170,18 @@ async fn put(scene: &Scene, manifest: &Manifest) -> Result<(), String> {
             let api = api(scene, document);
             let body = Patch::Merge(json!({"status": status}));
             let name = document["metadata"]["name"].as_str().expect("a name");
-            api.patch_status(name, &PatchParams::default(), &body).await.map_err(|error| format!("{}: {error}", manifest.name))?;
+            api.patch_status(name, &PatchParams::default(), &body)
+                .await
+                .map_err(|error| format!("{}: {error}", manifest.name))?;
         }
     }
     let answer = try_apply(&client, last).await;
     for verdict in &manifest.verdicts {
         match (verdict, &answer) {
             (Verdict::Refused(text), Err(error)) if error.to_string().contains(text) => {}
-            (Verdict::Refused(text), Err(error)) => return Err(format!("{}: refused, but without \"{text}\": {error}", manifest.name)),
+            (Verdict::Refused(text), Err(error)) => {
+                return Err(format!("{}: refused, but without \"{text}\": {error}", manifest.name));
+            }
             (Verdict::Refused(_), Ok(_)) => return Err(format!("{}: accepted", manifest.name)),
             (_, Err(error)) => return Err(format!("{}: refused: {error}", manifest.name)),
             (_, Ok(_)) => {}

@@ -13,7 +13,7 @@ fn belonging() -> Belonging {
     Belonging {
         installation: Installation::new("prod-eu"),
         owner: Owner {
-            uid: dbt_token_planner::identity::OwnerUid::new(UID),
+            uid: OwnerUid::new(UID),
             namespace: "finance".to_owned(),
             name: "dagster".to_owned(),
         },
