@@ -5,7 +5,7 @@
 //! for as long as they run.
 #![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
-mod counts;
+mod chart;
 mod deletion;
 mod faults;
 mod handover;
@@ -46,16 +46,8 @@ fn main() -> ExitCode {
 
 /// The longest first.
 fn cases() -> Vec<Case> {
-    let modules = [
-        manifests::cases(),
-        handover::cases(),
-        counts::cases(),
-        rotation::cases(),
-        policy::cases(),
-        faults::cases(),
-        deletion::cases(),
-        lifecycle::cases(),
-        secrecy::cases(),
-    ];
-    modules.into_iter().flatten().collect()
+    [chart::cases(), rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -128,6 +128,11 @@ impl Stage {
         self.ground.with_plane(|plane| plane.audit_log().to_path_buf())
     }
 
+    /// The kubeconfig of an admin.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.ground.with_plane(|plane| plane.kubeconfig().to_path_buf())
+    }
+
     /// Runs kubectl as admin; its output, or what it complained about.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         let run = || self.ground.with_plane(|plane| plane.run_kubectl(arguments));
