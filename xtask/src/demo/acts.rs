@@ -166,9 +166,13 @@ impl Play<'_> {
         story.chapter("A ServiceToken is deleted: its token is revoked, and its Secret is gone");
         let reader = named(DELETED);
         let token = self.token(reader)?;
-        self.kubectl.run(&["delete", "servicetoken", reader.name, "-n", reader.namespace, "--timeout=10s"])?;
+        self.kubectl.run(&["delete", "servicetoken", reader.name, "-n", reader.namespace, "--wait=false"])?;
+        story.wait("the ServiceToken to be gone", LIMIT, |_| {
+            let query = ["get", "servicetoken", reader.name, "-n", reader.namespace, "--ignore-not-found", "-o", "name"];
+            Ok(self.kubectl.run(&query)?.is_empty().then_some(()))
+        })?;
         if reader.read(self.kubectl)?.is_some() {
-            return Err(not_true("", reader, "is gone"));
+            return Err(not_true("Secret", reader, "is gone"));
         }
         self.expect(&token, 401, "the token of a deleted ServiceToken is refused")?;
         story.say(&format!("{DELETED}: Secret {} is gone, and its token is refused: 401", reader.secret));

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// How long one request may take.
-const REQUEST_LIMIT: &str = "--request-timeout=10s";
+/// How long one request may take: long enough for a machine that is busy with a build, and for `kubectl wait`.
+const REQUEST_LIMIT: &str = "--request-timeout=60s";
 
 /// Why `kubectl` did not do it.
 #[derive(Debug, thiserror::Error)]
