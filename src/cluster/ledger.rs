@@ -40,7 +40,7 @@ impl ServiceTokenReference {
 
 /// The status of an object cannot be written. After [`Class::Unavailable`] it may have been written.
 #[derive(Debug, thiserror::Error)]
-#[error("status of ServiceToken {namespace}/{name} cannot be written or read")]
+#[error("status of ServiceToken {namespace}/{name} cannot be written")]
 pub struct LedgerError {
     /// Namespace of the object.
     pub namespace: String,
@@ -69,17 +69,12 @@ impl Statuses {
         Self { client }
     }
 
-    /// The object as it is now, by a live read.
+    /// Makes sure that the object is still in the version that was seen: a patch that changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError`]; [`Class::Conflict`] if it is gone.
-    pub async fn read(&self, namespace: &str, name: &str) -> Result<ServiceToken, LedgerError> {
-        let api: Api<ServiceToken> = Api::namespaced(self.client.clone(), namespace);
-        api.get(name).await.map_err(|error| LedgerError {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            source: error.into(),
-        })
+    /// [`LedgerError`]; [`Class::Conflict`] if the object has changed or is gone.
+    pub async fn confirm(&self, object: &ServiceTokenReference) -> Result<ServiceToken, LedgerError> {
+        self.write(object, json!({})).await
     }
 
     /// Applies a patch made by [`super::status::patch`] to the version of the object that was seen, and returns the object

@@ -94,7 +94,7 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
 /// # Errors
 /// If the status cannot be written.
 pub async fn write_report(context: &Context, seen: &Seen, report: &Report) -> Result<bool, Failure> {
-    Executor { context, seen, report }.write_status(&seen.observation.ledger).await
+    Ok(Executor { context, seen, report }.write_status(&seen.observation.ledger).await?.is_some())
 }
 
 fn serial_of(effect: &Effect) -> Option<Serial> {
@@ -221,7 +221,7 @@ impl Executor<'_> {
             return Ok(Done::new(Outcome::Refused { why }, None));
         }
         drop(string);
-        self.write_ledger(committed).await
+        self.commit(committed).await
     }
 
     /// The reason of a refusal, if there is one.

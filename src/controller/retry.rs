@@ -42,6 +42,8 @@ struct Memory {
     changed_at: Option<Timestamp>,
     trouble: Option<(Trouble, u32)>,
     foreign: Option<(String, Timestamp)>,
+    /// Versions of the object after the last commit of this process, and of the target before it.
+    commit: Option<(String, String)>,
 }
 
 /// The memory of all objects.
@@ -93,6 +95,17 @@ impl Memories {
         if let Some(memory) = self.0.lock().expect("no holder of the lock panics").get_mut(owner) {
             memory.trouble = memory.trouble.take().filter(|(trouble, _)| is_about_dbt(trouble.kind) != about_dbt);
         }
+    }
+
+    /// This process committed a token: the object is in this version since, and the target was in that one before.
+    pub fn note_commit(&self, owner: &OwnerUid, object: String, target: String) {
+        self.with(owner, |memory| memory.commit = Some((object, target)));
+    }
+
+    /// Whether neither the object nor the target has changed since this process committed a token.
+    pub fn is_last_commit(&self, owner: &OwnerUid, object: &str, target: &str) -> bool {
+        let is_last = |memory: &Memory| memory.commit.as_ref().map(|(o, t)| o == object && t == target);
+        self.look(owner, is_last).unwrap_or(false)
     }
 
     /// Who is in the way of the target, if that was found lately.

@@ -52,7 +52,7 @@ async fn managed(scene: &Scene, count: usize) {
     until(LIMIT, "the account counts its tokens", async || {
         let status = scene.accounts().get(&scene.account).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
         let managed = status.tokens.and_then(|tokens| tokens.managed);
-        if managed == Some(i32::try_from(count).expect("few").into()) { Ok(()) } else { Err(format!("{managed:?}")) }
+        if managed == Some(i32::try_from(count).expect("few")) { Ok(()) } else { Err(format!("{managed:?}")) }
     })
     .await;
 }

@@ -58,7 +58,7 @@ async fn the_columns_tell_what_is_published(scene: &Scene) {
     assert_eq!(columns[1][..4], ["ci", "True", "Published", "ci-dbt"], "{wide}");
     assert!(columns[1].contains(&scene.id_of(&string).to_string().as_str()), "{wide}");
     let counted = until(LIMIT, "the account counts the token", async || {
-        let text = scene.stage.kubectl(&["get", "dacct", &scene.account]).map_err(|error| error.to_string())?;
+        let text = scene.stage.kubectl(&["get", "dacct", &scene.account])?;
         let row: Vec<String> = text.lines().nth(1).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
         if row.get(5).is_some_and(|managed| managed == "1") { Ok(row) } else { Err(text) }
     });

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
 mod chart;
+mod counts;
 mod deletion;
 mod faults;
 mod handover;
@@ -46,8 +47,17 @@ fn main() -> ExitCode {
 
 /// The longest first.
 fn cases() -> Vec<Case> {
-    [chart::cases(), rotation::cases(), policy::cases(), faults::cases(), deletion::cases(), lifecycle::cases(), secrecy::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let modules = [
+        manifests::cases(),
+        handover::cases(),
+        counts::cases(),
+        chart::cases(),
+        rotation::cases(),
+        policy::cases(),
+        faults::cases(),
+        deletion::cases(),
+        lifecycle::cases(),
+        secrecy::cases(),
+    ];
+    modules.into_iter().flatten().collect()
 }

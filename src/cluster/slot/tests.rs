@@ -12,11 +12,7 @@ const UID: &str = "9bd5a1f4-1f0c-4a60-8f3e-7f6e6c1c2a55";
 fn belonging() -> Belonging {
     Belonging {
         installation: Installation::new("prod-eu"),
-        owner: Owner {
-            uid: OwnerUid::new(UID),
-            namespace: "finance".to_owned(),
-            name: "dagster".to_owned(),
-        },
+        owner: Owner { uid: OwnerUid::new(UID), namespace: "finance".to_owned(), name: "dagster".to_owned() },
         account: "analytics".to_owned(),
         account_id: AccountId(70_403_103_922_125),
     }

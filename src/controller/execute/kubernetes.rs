@@ -14,8 +14,8 @@ use crate::api::v1alpha1::ServiceToken;
 use crate::cluster::ledger::ServiceTokenReference;
 use crate::cluster::render::{self, RenderedSecret, TokenIdentity};
 use crate::cluster::slot::ObservedSlot;
-use crate::cluster::target::{Claim, Projection};
-use crate::cluster::{finalizer, ledger, status};
+use crate::cluster::target::{Claim, Projection, TargetReference};
+use crate::cluster::{finalizer, status};
 use crate::controller::expect::Expect;
 use crate::controller::failure;
 use crate::controller::retry::Failure;
@@ -44,7 +44,8 @@ impl Executor<'_> {
         Ok(done)
     }
 
-    pub(super) async fn write_status(&self, ledger: &Ledger) -> Result<bool, Failure> {
+    /// The object as it is once its status says what it shall; `None` if it did so already.
+    pub(super) async fn write_status(&self, ledger: &Ledger) -> Result<Option<ServiceToken>, Failure> {
         let previous = self.seen.token.status.clone().unwrap_or_default();
         let effective = self.seen.effective();
         let projects = self.seen.observation.account.open().and_then(|account| account.projects.value());
@@ -54,11 +55,22 @@ impl Executor<'_> {
             effective: effective.as_ref(),
             projects: projects.map_or(&[], Vec::as_slice),
         };
-        let Some(patch) = status::patch(&previous, wanted, self.context.clock.now()) else { return Ok(false) };
-        let object =
-            ServiceTokenReference::of(&self.seen.token.metadata).ok_or_else(|| failure::stale("the object has no version"))?;
-        self.context.statuses.write(&object, patch).await.map_err(|error| failure::cluster(&error, error.class()))?;
-        Ok(true)
+        let Some(patch) = status::patch(&previous, wanted, self.context.clock.now()) else { return Ok(None) };
+        let object = self.reference()?;
+        let written = self.context.statuses.write(&object, patch).await;
+        written.map(Some).map_err(|error| failure::cluster(&error, error.class()))
+    }
+
+    /// The ledger makes the token its current one.
+    pub(super) async fn commit(&self, ledger: &Ledger) -> Result<Done, Failure> {
+        let written = self.write_status(ledger).await?;
+        let object = written.and_then(|written| written.metadata.resource_version);
+        if let (Some(object), Some(target)) = (object, &self.seen.target) {
+            self.context.memories.note_commit(&self.seen.observation.owner.uid, object, target.resource_version.clone());
+        }
+        let mut done = Done::new(Outcome::Done, Some(Expect::token(&self.seen.token)));
+        done.events = self.report.events.clone();
+        Ok(done)
     }
 
     pub(super) async fn claim(&self) -> Result<Done, Failure> {
@@ -101,7 +113,7 @@ impl Executor<'_> {
 
     pub(super) async fn project(&self, serial: Serial, token: TokenId, rule: &RenderRule) -> Result<Done, Failure> {
         let target = self.target()?;
-        self.still_current(token).await?;
+        self.still_current(target).await?;
         let rendered = self.rendered(serial).await?;
         let slot = self.slot(serial)?;
         let uid = token_uid(slot).ok_or_else(|| failure::stale("the slot lost its token"))?;
@@ -122,23 +134,26 @@ impl Executor<'_> {
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
     }
 
-    /// Writes the report first: nothing would tell afterwards that the target could not be read. That the write succeeds on
-    /// the version that was looked at proves the ledger as well; where there is nothing to write, the object is read.
-    async fn still_current(&self, token: TokenId) -> Result<(), Failure> {
-        if self.write_status(&self.seen.observation.ledger).await? {
+    /// Makes sure that the ledger which names the token is the latest one, after the target was looked at; and that the
+    /// status tells of a target that could not be read, since nothing would tell of it afterwards. The commit of this very
+    /// process does both, as long as neither the object nor the target has changed since.
+    async fn still_current(&self, target: &TargetReference) -> Result<(), Failure> {
+        let object = self.reference()?;
+        let owner = &self.seen.observation.owner.uid;
+        if self.context.memories.is_last_commit(owner, &object.resource_version, &target.resource_version) {
+            return Ok(());
+        }
+        if self.write_status(&self.seen.observation.ledger).await?.is_some() {
             let expect = Expect::token(&self.seen.token);
             self.context.caches.catch_up(|caches| expect.holds(caches)).await;
             return Ok(());
         }
-        let owner = &self.seen.observation.owner;
-        let found = self.context.statuses.read(&owner.namespace, &owner.name).await;
-        let found = found.map_err(|error| failure::cluster(&error, error.class()))?;
-        let ledger = ledger::read(&found.status.unwrap_or_default()).ledger;
-        let names_it = ledger.current.is_some_and(|current| current.token == token);
-        if names_it && found.metadata.uid == self.seen.token.metadata.uid {
-            return Ok(());
-        }
-        Err(failure::stale("the ledger names another token by now"))
+        self.context.statuses.confirm(&object).await.map_err(|error| failure::cluster(&error, error.class()))?;
+        Ok(())
+    }
+
+    fn reference(&self) -> Result<ServiceTokenReference, Failure> {
+        ServiceTokenReference::of(&self.seen.token.metadata).ok_or_else(|| failure::stale("the object has no version"))
     }
 
     /// A lost ledger is rebuilt from all the slots there are, not from those that a watch has shown so far.

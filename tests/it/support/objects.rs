@@ -126,11 +126,15 @@ impl Scene {
 
     /// Asks for the deletion of a ServiceToken.
     pub async fn delete(&self, name: &str) {
+        self.tell_the_guard(name);
+        self.tokens().delete(name, &DeleteParams::default()).await.expect("deletion is accepted");
+    }
+
+    /// From here on the Secret may hold a token that dbt refuses: it is revoked first, and the Secret removed afterwards.
+    fn tell_the_guard(&self, name: &str) {
         let guards = self.guards.lock().expect("no holder panics");
         let guarded = guards.iter().filter(|guard| guard.namespace == self.namespace && guard.name == name);
         guarded.for_each(|guard| guard.deleted.store(true, Ordering::SeqCst));
-        drop(guards);
-        self.tokens().delete(name, &DeleteParams::default()).await.expect("deletion is accepted");
     }
 
     /// Waits until a ServiceToken is gone.

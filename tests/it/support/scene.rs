@@ -23,8 +23,6 @@ pub struct Scene {
     pub namespace: String,
     /// The name of its DbtAccount, and of the Secrets with credential and CA bundle.
     pub account: String,
-    /// The seed of its dbt.
-    pub seed: Seed,
     pub(super) guards: Mutex<Vec<Guard>>,
     pub(super) disturbed: Arc<AtomicBool>,
     namespaces: Mutex<Vec<String>>,
@@ -38,7 +36,7 @@ impl Scene {
         // The account's id decides about shared limits and left-behind slots, token ids about who holds what.
         seed.account.id += i64::from(number);
         seed.ids.first_token += i64::from(number) * 100_000;
-        let dbt = Arc::new(Emulator::start(seed.clone()).await.expect("the emulator starts"));
+        let dbt = Arc::new(Emulator::start(seed).await.expect("the emulator starts"));
         let slug: String = name.rsplit("::").next().unwrap_or(name).chars().take(40).collect();
         let namespace = format!("{}-{number}", slug.replace('_', "-").trim_matches('-'));
         let scene = Self {
@@ -48,7 +46,6 @@ impl Scene {
             stage,
             dbt,
             namespace,
-            seed,
             guards: Mutex::default(),
             disturbed: Arc::default(),
         };

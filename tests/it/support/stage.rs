@@ -2,9 +2,9 @@
 //! exactly the rights that the chart ships.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;
@@ -232,11 +232,3 @@ pub async fn try_apply(client: &Client, object: &serde_json::Value) -> Result<ku
     let parameters = PatchParams::apply("it").force().validation_strict();
     api.patch(name, &parameters, &Patch::Apply(object)).await
 }
-
-/// Deletes without waiting.
-pub fn deletion() -> DeleteParams {
-    DeleteParams::default()
-}
-
-/// Keeps the type of the shared handle short.
-pub type Shared = Arc<Stage>;

@@ -20,17 +20,6 @@ pub async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() ->
     }
 }
 
-/// Watches that something holds for a while; panics at the first moment at which it does not.
-pub async fn throughout(time: Duration, mut check: impl AsyncFnMut() -> Result<(), String>) {
-    let started = Instant::now();
-    while started.elapsed() < time {
-        if let Err(broken) = check().await {
-            panic!("{broken}");
-        }
-        tokio::time::sleep(EVERY).await;
-    }
-}
-
 /// Does something again and again until its task is aborted.
 pub async fn for_ever<Look: Future<Output = ()>>(every: Duration, mut look: impl FnMut() -> Look) {
     loop {
