@@ -198,7 +198,7 @@ impl Scene {
     }
 
     /// Everything that was emitted about the scene, each with its place.
-    pub(super) async fn emitted(&self, namespaces: &[String]) -> Vec<(String, String)> {
+    pub async fn emitted(&self, namespaces: &[String]) -> Vec<(String, String)> {
         let mut found = vec![("the emulator's log".to_owned(), lines(&self.dbt.log()))];
         for namespace in namespaces.iter().map(String::as_str).chain(["default"]) {
             found.push((format!("the events of {namespace}"), lines(&self.events(namespace).await)));
