@@ -40,7 +40,7 @@ pub(crate) enum Profile {
 pub(crate) struct Programs {
     pub(crate) operator: PathBuf,
     pub(crate) emulator: PathBuf,
-    /// This very program; built as the others are.
+    /// This very program; in a release build, built for speed.
     pub(crate) tasks: PathBuf,
 }
 
@@ -64,20 +64,21 @@ pub(crate) fn run(arguments: &[&str], path: Option<&Path>) -> Result<(), Error> 
     if status.success() { Ok(()) } else { Err(Error::Failed(arguments.join(" "))) }
 }
 
-/// Builds the programs, if they are not there already; cargo tells on standard error how it gets on.
+/// Builds operator and emulator, if they are not there already; cargo tells on standard error how it gets on.
+///
+/// This program itself must not be among them in the profile in which it runs: cargo would replace its file under it.
 pub(crate) fn build(profile: Profile) -> Result<Programs, Error> {
-    let arguments = with_profile("build --locked -p dbt-token-operator -p dbt-cloud-emulator -p xtask --bins", profile);
+    let mut arguments = vec!["build", "--locked", "--bins", "-p", "dbt-token-operator", "-p", "dbt-cloud-emulator"];
+    if profile == Profile::Release {
+        arguments.extend(["-p", "xtask", "--release"]);
+    }
     let messages = artifacts(&arguments)?;
     let find = |program| executable(&messages, program).ok_or_else(|| Error::Missing { arguments: arguments.join(" "), program });
-    Ok(Programs { operator: find("dbt-token-operator")?, emulator: find("dbt-cloud-emulator")?, tasks: find("xtask")? })
-}
-
-fn with_profile(arguments: &'static str, profile: Profile) -> Vec<&'static str> {
-    let mut arguments: Vec<_> = arguments.split(' ').collect();
-    if profile == Profile::Release {
-        arguments.push("--release");
-    }
-    arguments
+    let tasks = match profile {
+        Profile::Debug => std::env::current_exe().map_err(Error::Run)?,
+        Profile::Release => find("xtask")?,
+    };
+    Ok(Programs { operator: find("dbt-token-operator")?, emulator: find("dbt-cloud-emulator")?, tasks })
 }
 
 /// Runs a build and gives what cargo says about each thing that it made.

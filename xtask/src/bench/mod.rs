@@ -281,7 +281,7 @@ fn account(emulator: &Emulator) -> Value {
             "endpoints": {"discovery": format!("{url}/graphql"), "semanticLayer": format!("{url}/api/graphql")},
             "grants": [{"namespaces": namespaces("bench"), "permissionSets": ["job_runner"], "allProjects": true}],
             // Neither limit shall be what is measured.
-            "limits": {"requestsPerMinute": 5000, "mintsPerHour": 10000, "maxTokens": 10000},
+            "limits": {"requestsPerMinute": 5000, "mintsPerHour": 10000},
         },
     })
 }
