@@ -12,6 +12,7 @@ pub mod client;
 mod process;
 mod report;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -219,7 +220,7 @@ impl Bench {
             wall: wall_time(&entries),
             busy,
             dbt_calls,
-            requests: audit::counts(entries.iter().filter(|entry| is_of_operator(entry) && is_of_objects(entry))),
+            requests: requests_of_objects(&entries),
             rss_busy,
             resting,
         })
@@ -318,14 +319,27 @@ fn is_of_objects(entry: &Entry) -> bool {
         && entry.verb != "watch"
 }
 
+/// What the operator asked the API server for, from the first declaration on.
+fn requests_of_objects(entries: &[Entry]) -> BTreeMap<(String, String), usize> {
+    let begin = first_declaration(entries);
+    audit::counts(entries.iter().filter(|entry| entry.received >= begin && is_of_operator(entry) && is_of_objects(entry)))
+}
+
+/// When the first object was declared.
+fn first_declaration(entries: &[Entry]) -> u64 {
+    let declared = entries
+        .iter()
+        .filter(|entry| entry.namespace.starts_with("bench-") && entry.verb == "create" && entry.resource == "servicetokens");
+    declared.map(|entry| entry.received).min().unwrap_or_default()
+}
+
 /// From the first declaration to the last status that the operator wrote, by the API server's clock.
 fn wall_time(entries: &[Entry]) -> Duration {
-    let of_bench = |entry: &&Entry| entry.namespace.starts_with("bench-");
-    let is_declared = |entry: &&Entry| entry.verb == "create" && entry.resource == "servicetokens";
-    let is_status = |entry: &&Entry| is_of_operator(entry) && entry.resource == "servicetokens/status";
-    let first = entries.iter().filter(of_bench).filter(is_declared).map(|entry| entry.received).min();
-    let last = entries.iter().filter(of_bench).filter(is_status).map(|entry| entry.answered).max();
-    Duration::from_micros(last.unwrap_or_default().saturating_sub(first.unwrap_or_default()))
+    let is_status = |entry: &&Entry| {
+        is_of_operator(entry) && entry.namespace.starts_with("bench-") && entry.resource == "servicetokens/status"
+    };
+    let last = entries.iter().filter(is_status).map(|entry| entry.answered).max().unwrap_or_default();
+    Duration::from_micros(last.saturating_sub(first_declaration(entries)))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), site::Error> {
