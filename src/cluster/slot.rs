@@ -15,6 +15,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostPa
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::error::SlotError;
@@ -26,6 +27,9 @@ use crate::token::TokenString;
 
 /// The key under which the string stands.
 const DATA_KEY: &str = "token";
+
+/// Bytes of an installation's digest in the names of its slots.
+const DIGEST_BYTES: usize = 4;
 
 /// How much of dbt's answer a condemned slot remembers: what fits a condition's message with the rest of it.
 const LONGEST_DETAIL: usize = 2048;
@@ -295,11 +299,18 @@ fn reference_of(metadata: &ObjectMeta) -> Option<SlotReference> {
 
 /// One name a serial, so that creating it is what reserves it.
 fn slot_name(belonging: &Belonging, serial: Serial) -> String {
-    format!("slot-{}-{serial}", belonging.owner.uid)
+    format!("slot-{}-{serial}-{}", belonging.owner.uid, digest(&belonging.installation))
 }
 
 fn record_name(belonging: &Belonging, serial: Serial) -> String {
-    format!("record-{}-{serial}", belonging.owner.uid)
+    format!("record-{}-{serial}-{}", belonging.owner.uid, digest(&belonging.installation))
+}
+
+/// Two installations may open the same serial of the same object, in a cluster and its copy. The label says which one it
+/// is; in the name a few digits keep them apart, since an installation need not be a DNS name.
+fn digest(installation: &Installation) -> String {
+    let digest = Sha256::digest(installation.as_str().as_bytes());
+    digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn empty_slot(name: &str, belonging: &Belonging, serial: Serial) -> Secret {

@@ -56,7 +56,13 @@ fn filled() -> SlotContent {
 #[test]
 fn a_reserved_slot_reads_back_as_empty_and_whose_it_is() {
     let observed = observed(&[], &[]);
-    assert_eq!(observed.reference.name, format!("slot-{UID}-1790000000"));
+    assert_eq!(observed.reference.name, slot_name(&observed.belonging, Serial(1_790_000_000)));
+    let elsewhere = Belonging { installation: Installation::new("there"), ..observed.belonging.clone() };
+    assert_ne!(
+        slot_name(&elsewhere, Serial(1_790_000_000)),
+        observed.reference.name,
+        "a copy of the cluster has slots of its own"
+    );
     assert_eq!(observed.reference.uid, "slot-uid");
     assert_eq!(observed.reference.resource_version, "41");
     assert_eq!(observed.belonging, belonging());
@@ -88,7 +94,7 @@ fn a_record_is_told_from_a_slot() {
         let observed = observe(&seen(secret, &[], &[])).expect("a record");
         assert!(observed.slot.retained);
         assert_eq!(observed.slot.token(), Some(TokenId(2202)));
-        assert_eq!(observed.reference.name, format!("record-{UID}-7"));
+        assert_eq!(observed.reference.name, record_name(&observed.belonging, Serial(7)));
     }
 }
 
