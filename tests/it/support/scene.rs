@@ -87,6 +87,7 @@ impl Scene {
     }
 
     /// A ServiceToken with the given permissions, whose Secret is `NAME-dbt`, and which retires replaced tokens at once.
+    #[expect(clippy::needless_pass_by_value, reason = "every caller makes the permissions on the spot")]
     pub fn token(&self, name: &str, permissions: Value) -> Value {
         json!({
             "apiVersion": "tokens.dbt-operator.dev/v1alpha1", "kind": "ServiceToken",
