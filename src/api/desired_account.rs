@@ -70,6 +70,9 @@ pub fn account_settings(account: &DbtAccount) -> Result<AccountSettings, Refusal
     if spec.credentials_rotation.is_some() {
         return Err(Refusal::NotImplemented { field: "credentialsRotation".to_owned() });
     }
+    if spec.grant_enforcement == Some(GrantEnforcement::Revoke) {
+        return Err(Refusal::NotImplemented { field: "grantEnforcement: Revoke".to_owned() });
+    }
     let endpoints = spec.endpoints.clone().unwrap_or_default();
     let limits = spec.limits.clone().unwrap_or_default();
     let inventory = spec.inventory.clone().unwrap_or_default();
@@ -169,7 +172,7 @@ mod tests {
     fn what_is_written_is_taken_over() {
         let settings = account_settings(&account(json!({
             "credentialsSecretRef": {"name": "dbt-admin", "key": "api"},
-            "grantEnforcement": "Revoke",
+            "grantEnforcement": "Report",
             "limits": {"requestsPerMinute": 10, "maxTokens": 3},
             "inventory": {"interval": "1m", "revokeStraysAfter": "1h"},
         })))
@@ -177,15 +180,17 @@ mod tests {
         assert_eq!(settings.credential.key, "api");
         assert_eq!((settings.requests_per_minute, settings.maximum_tokens), (10, Some(3)));
         assert_eq!((settings.inventory_interval, settings.revoke_strays_after), (MINUTE, Duration::from_secs(3600)));
-        assert_eq!(settings.grant_enforcement, GrantEnforcement::Revoke);
+        assert_eq!(settings.grant_enforcement, GrantEnforcement::Report);
     }
 
     #[test]
     fn what_is_not_served_or_makes_no_sense_is_refused() {
-        assert_eq!(
-            account_settings(&account(json!({"credentialsRotation": {}}))),
-            Err(Refusal::NotImplemented { field: "credentialsRotation".into() })
-        );
+        for (spec, field) in [
+            (json!({"credentialsRotation": {}}), "credentialsRotation"),
+            (json!({"grantEnforcement": "Revoke"}), "grantEnforcement: Revoke"),
+        ] {
+            assert_eq!(account_settings(&account(spec)), Err(Refusal::NotImplemented { field: field.into() }));
+        }
         for (spec, wrong) in [
             (json!({"limits": {"maxTokens": -1}}), "limits.maxTokens"),
             (json!({"inventory": {"interval": "soon"}}), "inventory.interval"),
