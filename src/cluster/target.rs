@@ -127,13 +127,37 @@ impl Targets {
         let failed = |source| TargetError::Claim { namespace: namespace.to_owned(), name: name.to_owned(), source };
         let api = self.api(namespace);
         let parameters = PostParams { field_manager: Some(names::OPERATOR.to_owned()), ..PostParams::default() };
-        match api.create(&parameters, &claimed(name, service_token, template)).await {
+        let claim = claimed(name, service_token, template);
+        self.rehearse(&api, &parameters, &claim, template).await.map_err(|error| failed(error.into()))?;
+        match api.create(&parameters, &claim).await {
             Ok(made) => reference_of(&made.metadata).map(Claim::Created).ok_or_else(|| failed(Failure::nameless())),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let found = api.get_metadata(name).await.map_err(|error| failed(error.into()))?;
                 whose(&found.metadata, service_token).ok_or_else(|| failed(Failure::nameless()))
             }
             Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Lets the API server judge the user's labels and annotations before a token exists. They are not part of the claim
+    /// itself: what a create writes it owns beside the applied template, so that taking a label off that would not take it
+    /// off the Secret. A name that is taken says nothing here.
+    async fn rehearse(
+        &self,
+        api: &Api<Secret>,
+        parameters: &PostParams,
+        claim: &Secret,
+        template: &Template,
+    ) -> Result<(), kube::Error> {
+        if template.labels.is_empty() && template.annotations.is_empty() {
+            return Ok(());
+        }
+        let mut whole = claim.clone();
+        whole.metadata.labels.get_or_insert_default().extend(template.labels.clone());
+        whole.metadata.annotations.get_or_insert_default().extend(template.annotations.clone());
+        match api.create(&PostParams { dry_run: true, ..parameters.clone() }, &whole).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            answer => answer.map(|_| ()),
         }
     }
 
