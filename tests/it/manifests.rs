@@ -187,7 +187,7 @@ async fn put(scene: &Scene, manifest: &Manifest) -> Result<(), String> {
                 .map_err(|error| format!("{}: {error}", manifest.name))?;
         }
     }
-    if let Some(elder) = first.last().filter(|elder| elder["metadata"]["name"] != last["metadata"]["name"]) {
+    if let Some(elder) = first.last().filter(|elder| is_another(elder, last)) {
         is_older_than_a_second(scene, elder).await;
     }
     let answer = try_apply(&client, last).await;
@@ -203,6 +203,11 @@ async fn put(scene: &Scene, manifest: &Manifest) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether both are of one kind, but not the same object.
+fn is_another(elder: &Value, last: &Value) -> bool {
+    elder["kind"] == last["kind"] && elder["metadata"]["name"] != last["metadata"]["name"]
 }
 
 /// Which of two objects is the older one is told by whole seconds.

@@ -27,7 +27,7 @@ async fn a_leaked_token_is_found(scene: &Scene) {
     let event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "leak", "namespace": scene.namespace},
         "eventTime": "2026-11-24T08:00:00.000000Z", "action": "Leak", "reason": "Leak", "type": "Normal", "note": string,
-        "reportingController": "it", "reportingInstance": "it",
+        "regarding": {"kind": "Namespace", "name": scene.namespace, "namespace": scene.namespace}, "reportingController": "it", "reportingInstance": "it",
     });
     let find = async || {
         let emitted = scene.emitted(std::slice::from_ref(&scene.namespace)).await;

@@ -214,7 +214,9 @@ fn rights(namespace: &str) -> Vec<serde_json::Value> {
 
 /// Applies any object, as `kubectl apply --server-side` does.
 pub async fn apply(client: &Client, object: &serde_json::Value) -> kube::core::DynamicObject {
-    try_apply(client, object).await.unwrap_or_else(|error| panic!("{object} is refused: {error}"))
+    try_apply(client, object)
+        .await
+        .unwrap_or_else(|error| panic!("{} {} is refused: {error}", object["kind"], object["metadata"]["name"]))
 }
 
 /// The same, giving what the API server answers.
