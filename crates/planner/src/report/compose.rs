@@ -88,7 +88,9 @@ fn retiring(observation: &Observation, step: &Step, published: Option<&Published
 
 fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Published>, now: Timestamp) -> RetiringReport {
     let listed = observation.known_tokens().find(|token| token.id == entry.token);
-    let since = published.filter(|published| published.token != entry.token).map(|published| published.at);
+    // A time that is not written down would be another one with each look.
+    let is_told = observation.target_is_readable();
+    let since = published.filter(|published| is_told && published.token != entry.token).map(|published| published.at);
     // After a time without a readable target (or without a status) the overlap begins again.
     let before = retire::replaced_at(observation, entry.token).filter(|_| observation.record.published.is_some());
     let replaced_at = before.or(since);
