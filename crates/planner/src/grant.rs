@@ -81,8 +81,8 @@ impl GrantRows {
         Self(only_here)
     }
 
-    /// A digest of 64 bits (FNV-1a), stable across versions. A collision could only let an attempt go on that
-    /// [`crate::effect::Effect::Prove`] then refuses, since that step compares the rows themselves.
+    /// A digest of 64 bits (FNV-1a), stable across versions. A collision could only let an attempt go on whose token is then
+    /// condemned, since the rows that dbt lists are themselves compared with the wanted ones before anything is proved.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
         for byte in self.to_string().bytes() {

@@ -32,7 +32,7 @@ pub enum SlotContent {
         token: TokenId,
         /// dbt's short identifier.
         uid: TokenUid,
-        /// What dbt said that it granted, in its answer to the create call.
+        /// What dbt said that it granted, in its answer to the create call. For people only: what counts is what dbt lists.
         granted: Fingerprint,
     },
 }
