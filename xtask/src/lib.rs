@@ -13,6 +13,7 @@ pub mod go;
 pub mod helm;
 mod http;
 pub mod plane;
+mod private_file;
 mod site;
 pub mod test;
 pub mod tidy;

@@ -13,9 +13,6 @@ mod process;
 mod report;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,11 +20,12 @@ use serde_json::{Value, json};
 
 use crate::cargo::{self, Profile};
 use crate::control_plane::{Afterwards, Supervised};
+use crate::private_file;
 use crate::site::{self, Site, emulator::Emulator, install, operator::Operator};
 use crate::wait;
 use audit::Entry;
 use client::{Server, Work};
-use report::{Report, Resting};
+use report::{Cost, Report, Resting};
 
 /// The name of the account.
 const ACCOUNT: &str = "analytics";
@@ -146,20 +144,22 @@ impl Bench {
     }
 
     /// How long the bare client needs. It has an emulator of its own, so that the operator's list is not longer for it.
-    fn measure_bare_client(&self, site: &Site, client: &Client) -> Result<Duration, Error> {
+    fn measure_bare_client(&self, site: &Site, client: &Client) -> Result<Cost, Error> {
         println!("the bare client, with {} workers, for {} objects", self.workers, self.objects);
         let mut supervised = Supervised::start(Afterwards::Remove).map_err(site::Error::from)?;
         let emulator = Emulator::start(&mut supervised, &self.programs.emulator, None)?;
         let token = site::read(&emulator.admin_token)?.trim().to_owned();
         let dbt = Server { url: emulator.https_url.clone(), authority_pem: site::read(&emulator.ca)?, token };
+        let before = server_time(site);
         let took = self.run_client(&supervised, client, "bare", Some(dbt), &emulator)?;
+        let server = server_time(site).saturating_sub(before);
         println!("  {}", wait::spoken(took));
         for name in namespaces("bare") {
             let path = format!("/apis/tokens.dbt-operator.dev/v1alpha1/namespaces/{name}/servicetokens");
             site.kubectl.run(&["delete", "--raw", &path])?;
         }
         supervised.end();
-        Ok(took)
+        Ok(Cost { wall: took, server })
     }
 
     fn run_client(
@@ -180,7 +180,8 @@ impl Bench {
             namespaces: namespaces(prefix),
         };
         let path = supervised.directory().join("work.json");
-        write_private(&path, &json!(work).to_string())?;
+        private_file::write(&path, &json!(work).to_string())
+            .map_err(|source| site::Error::File { path: path.clone(), source })?;
         let output = Command::new(&self.programs.tasks)
             .arg("bench-client")
             .arg(&path)
@@ -192,7 +193,7 @@ impl Bench {
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    fn measure_operator(&self, site: &mut Site, client: &Client, arguments: &Arguments, bare: Duration) -> Result<Report, Error> {
+    fn measure_operator(&self, site: &mut Site, client: &Client, arguments: &Arguments, bare: Cost) -> Result<Report, Error> {
         let emulator = site.start_emulator(&self.programs)?;
         install::give_credential(&site.kubectl, &emulator)?;
         let flag = format!("--concurrency={}", self.workers);
@@ -200,12 +201,13 @@ impl Bench {
         site.kubectl.apply(&account(&emulator).to_string())?;
         site.kubectl.run(&["wait", "dbtaccount", ACCOUNT, "--for=condition=Ready", "--timeout=60s"])?;
         println!("the operator, for {} objects", self.objects);
-        let processor = processor_time(&operator)?;
+        let (processor, server) = (processor_time(&operator)?, server_time(site));
         let calls = emulator.log_since(0)?.len();
         let created = self.run_client(&site.supervised, client, "bench", None, &emulator)?;
         println!("  all are declared after {}", wait::spoken(created));
         self.await_published(site, &operator)?;
         let busy = processor_time(&operator)?.saturating_sub(processor);
+        let server = server_time(site).saturating_sub(server);
         let dbt_calls = emulator.log_since(0)?.len().saturating_sub(calls);
         let entries = read_audit_log(site)?;
         let (rss_busy, _) = memory(&operator)?;
@@ -217,7 +219,7 @@ impl Bench {
             load: process::load(),
             bare,
             created,
-            wall: wall_time(&entries),
+            operator: Cost { wall: wall_time(&entries), server },
             busy,
             dbt_calls,
             requests: requests_of_objects(&entries),
@@ -293,6 +295,12 @@ fn published(metrics: &str) -> usize {
     metrics.lines().find_map(|found| found.strip_prefix(line)?.parse().ok()).unwrap_or_default()
 }
 
+/// Processor time of the API server so far; nothing where it cannot be told.
+fn server_time(site: &Site) -> Duration {
+    let process_id = site.plane.as_ref().and_then(|plane| plane.process_ids().get("kube-apiserver"));
+    process_id.and_then(|id| process::processor_time(*id)).unwrap_or_default()
+}
+
 fn processor_time(operator: &Operator) -> Result<Duration, Error> {
     process::processor_time(operator.process_id).ok_or(Error::Process(operator.process_id))
 }
@@ -340,15 +348,4 @@ fn wall_time(entries: &[Entry]) -> Duration {
     };
     let last = entries.iter().filter(is_status).map(|entry| entry.answered).max().unwrap_or_default();
     Duration::from_micros(last.saturating_sub(first_declaration(entries)))
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), site::Error> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| site::Error::File { path: PathBuf::from(path), source })
 }

@@ -1,8 +1,8 @@
 //! Small files of a control plane, each readable for its owner only: most hold a key or a token.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::private_file;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -16,12 +16,5 @@ pub struct Error {
 
 /// Writes `text`, replacing what was there.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| Error { path: path.to_path_buf(), source })
+    private_file::write(path, text).map_err(|source| Error { path: path.to_path_buf(), source })
 }

@@ -51,7 +51,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 /// How long one request of `kubectl` may take.
-const REQUEST_LIMIT: &str = "--request-timeout=10s";
+const REQUEST_LIMIT: &str = "--request-timeout=60s";
 
 /// How often a port that somebody else took meanwhile is replaced by another.
 const PORT_ATTEMPTS: usize = 3;

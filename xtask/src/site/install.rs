@@ -1,8 +1,6 @@
 //! The objects that the operator needs in a cluster: its namespace, its identity, and exactly the rules that its chart
 //! grants. They are read from the chart, so that what is shown here is what users install.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use super::emulator::Emulator;
 use super::kubectl::Kubectl;
 use super::{Error, read};
-use crate::repository;
+use crate::{private_file, repository};
 
 /// The operator's own namespace.
 pub(crate) const NAMESPACE: &str = "dbt-token-operator";
@@ -63,14 +61,7 @@ pub(crate) fn service_account_kubeconfig(kubectl: &Kubectl, folder: &Path) -> Re
     let user = config["users"][0]["name"].clone();
     config["users"] = json!([{"name": user, "user": {"token": token.trim()}}]);
     let path = folder.join("operator.kubeconfig");
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(config.to_string().as_bytes()));
-    match written {
+    match private_file::write(&path, &config.to_string()) {
         Ok(()) => Ok(path),
         Err(source) => Err(Error::File { path, source }),
     }
