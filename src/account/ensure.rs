@@ -140,11 +140,11 @@ impl AccountHandle {
         let installation = &self.shared.surroundings.installation;
         let owners = self.owner_claims(&lock(&self.state));
         let mut state = lock(&self.state);
-        let State { link, readings, listed, made, changed, .. } = &mut *state;
+        let State { link, readings, creations: counted, made, changed, .. } = &mut *state;
         let Some(connected) = link.connected() else { return Affected::AccountOnly };
         let snapshot = Snapshot::new(tokens, connected, installation);
-        *listed = creations(&snapshot.list, installation, &owners, now);
         made.retain(|made| made.at > begun_at && later(made.at, BUDGET_WINDOW) > now);
+        *counted = creations(&snapshot.list, installation, &owners, now).iter().chain(&*made).collect();
         changed.retain(|_, changed_at| *changed_at > begun_at);
         let (list, before) = (Arc::clone(&snapshot.list), readings.install(snapshot, begun_at));
         let Some(before) = before else { return Affected::All };
@@ -279,8 +279,7 @@ impl AccountHandle {
 }
 
 fn account_info(info: backend::AccountInfo) -> AccountInfo {
-    // The backend fails a reading of another account by itself.
-    AccountInfo { account: None, name: info.name, plan: info.plan, locked: info.locked }
+    AccountInfo { account: Some(info.id), name: info.name, plan: info.plan, locked: info.locked }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use dbt_token_planner::account::AccountState;
-use dbt_token_planner::account::budget::{BUDGET_WINDOW, Creation, Peer, budget, crowded_out};
+use dbt_token_planner::account::budget::{BUDGET_WINDOW, Creation, Creations, Peer, budget, crowded_out};
 use dbt_token_planner::account::census::TokenCounts;
 use dbt_token_planner::account::observation::{OwnCredential, OwnerLife, TokenList};
 use dbt_token_planner::identity::{AccountId, OwnerUid, Serial, TokenId};
@@ -49,12 +49,12 @@ pub(super) struct State {
     pub(super) declared: Option<Arc<Declared>>,
     /// How the account stood at the last look.
     pub(super) judged: Option<Judged>,
-    /// The tokens under our mark that the list shows, for the budget.
-    pub(super) listed: Vec<Creation>,
-    /// What this process made since.
+    /// What this process made since the list was asked for.
     pub(super) made: Vec<Creation>,
-    /// The objects that want a token, with their namespaces.
-    pub(super) waiting: BTreeMap<OwnerUid, String>,
+    /// That, and the tokens under our mark that the list shows, for the budget.
+    pub(super) creations: Creations,
+    /// The objects that want a token, by their namespaces; no namespace without one.
+    pub(super) waiting: BTreeMap<String, BTreeSet<OwnerUid>>,
     /// When this process last changed something of an object in dbt.
     pub(super) changed: BTreeMap<OwnerUid, Timestamp>,
     pub(super) lives: BTreeMap<OwnerUid, OwnerLife>,
@@ -63,6 +63,15 @@ pub(super) struct State {
     /// dbt's words when it refused to let this credential create a token, and when.
     pub(super) create_refused: Option<(String, Timestamp)>,
     pub(super) fresh_after: Option<Timestamp>,
+}
+
+impl State {
+    fn no_longer_waits(&mut self, owner: &Owner) {
+        if let Some(waiting) = self.waiting.get_mut(&owner.namespace) {
+            waiting.remove(&owner.uid);
+        }
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
+    }
 }
 
 /// What is declared.
@@ -147,7 +156,7 @@ impl AccountHandle {
             return Account::NotReady { reason: reason.word().to_owned(), message: message.clone() };
         }
         let Some(declared) = &state.declared else { return not_looked_at() };
-        let Some((snapshot, taken_at)) = state.readings.tokens.known.as_ref().filter(|known| known.0.is_believed()) else {
+        let Some((snapshot, taken_at)) = state.readings.tokens.known.as_ref().filter(|known| known.0.is_believed) else {
             return not_looked_at();
         };
         let settings = &declared.settings;
@@ -178,9 +187,8 @@ impl AccountHandle {
 
     fn budget(&self, state: &State, namespace: &str, now: Timestamp) -> dbt_token_planner::observation::Budget {
         let limit = state.declared.as_ref().map_or(1, |declared| declared.settings.mints_per_hour);
-        let creations: Vec<Creation> = state.listed.iter().chain(&state.made).cloned().collect();
-        let waiting: BTreeSet<String> = state.waiting.values().cloned().collect();
-        budget(limit, &creations, namespace, &waiting, now)
+        let rivals = state.waiting.len() - usize::from(state.waiting.contains_key(namespace));
+        budget(limit, &state.creations, namespace, rivals, now)
     }
 
     /// The ServiceTokens that the watch shows for this account: newer than the last look at the account.
@@ -219,9 +227,11 @@ impl AccountHandle {
     /// Notes that a token was made for an object, or may have been: call it after every create that was sent.
     pub fn note_created(&self, owner: &Owner, now: Timestamp) {
         let mut state = lock(&self.state);
-        state.made.push(Creation { at: now, namespace: Some(owner.namespace.clone()) });
+        let creation = Creation { at: now, namespace: Some(owner.namespace.clone()) };
+        state.creations.add(&creation);
+        state.made.push(creation);
         state.made.retain(|made| later(made.at, BUDGET_WINDOW) > now);
-        state.waiting.remove(&owner.uid);
+        state.no_longer_waits(owner);
         state.changed.insert(owner.uid.clone(), now);
     }
 
@@ -235,9 +245,9 @@ impl AccountHandle {
     pub fn note_waiting(&self, owner: &Owner, wants: Wants) {
         let mut state = lock(&self.state);
         match wants {
-            Wants::Token => state.waiting.insert(owner.uid.clone(), owner.namespace.clone()),
-            Wants::Nothing => state.waiting.remove(&owner.uid),
-        };
+            Wants::Token => drop(state.waiting.entry(owner.namespace.clone()).or_default().insert(owner.uid.clone())),
+            Wants::Nothing => state.no_longer_waits(owner),
+        }
     }
 
     /// Notes that dbt refused to let the credential create a token, in dbt's words (class `Denied`, or a personal token).
@@ -252,12 +262,11 @@ impl AccountHandle {
     pub fn figures(&self) -> Figures {
         let now = self.shared.now();
         let state = lock(&self.state);
-        let counted = state.listed.iter().chain(&state.made).filter(|made| later(made.at, BUDGET_WINDOW) > now);
         Figures {
             ready: state.judged.as_ref().is_some_and(|judged| judged.state == AccountState::Ready),
             tokens: state.judged.as_ref().and_then(|judged| judged.tokens),
             list_taken_at: state.readings.tokens.taken_at(),
-            made_last_hour: counted.count(),
+            made_last_hour: state.creations.counted(now),
             mints_per_hour: state.declared.as_ref().map(|declared| declared.settings.mints_per_hour),
         }
     }

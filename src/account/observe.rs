@@ -46,7 +46,8 @@ impl AccountHandle {
         state.declared = declared.map(Arc::new);
         let before = state.judged.replace(judged.clone());
         state.lives.retain(|owner, _| !observation.living.contains(owner));
-        state.waiting.retain(|owner, _| observation.living.contains(owner));
+        state.waiting.values_mut().for_each(|waiting| waiting.retain(|owner| observation.living.contains(owner)));
+        state.waiting.retain(|_, waiting| !waiting.is_empty());
         drop(state);
         let served = |judged: &Judged| (judged.state == AccountState::Ready, judged.suspended, judged.set_back_confirmed);
         if before.as_ref().map(served) != Some(served(&judged)) || !same_grants {

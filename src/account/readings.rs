@@ -83,12 +83,12 @@ impl<T> Kept<T> {
     }
 }
 
-impl<T: Clone> Kept<T> {
+impl<T> Kept<T> {
     /// For the planner of a ServiceToken: what is known, however old.
-    pub(super) fn reading(&self) -> Reading<T> {
+    pub(super) fn reading(&self) -> Reading<Arc<T>> {
         self.known
             .as_ref()
-            .map_or(Reading::Unknown, |(value, taken_at)| Reading::Known { value: T::clone(value), taken_at: *taken_at })
+            .map_or(Reading::Unknown, |(value, taken_at)| Reading::Known { value: Arc::clone(value), taken_at: *taken_at })
     }
 }
 
@@ -149,6 +149,8 @@ pub(super) struct Snapshot {
     pub(super) list: Arc<TokenList>,
     /// How the account's own credential is found in it.
     pub(super) own: OwnCredential,
+    /// Whether the account's own credential is in it.
+    pub(super) is_believed: bool,
     /// The tokens with our mark, by owner.
     pub(super) by_owner: BTreeMap<OwnerUid, BTreeSet<TokenId>>,
 }
@@ -158,18 +160,14 @@ impl Snapshot {
     pub(super) fn new(tokens: Vec<Token>, connected: &Connected, installation: &Installation) -> Self {
         let list = TokenList { tokens: tokens.into_iter().map(|token| (token.id, token)).collect() };
         let own = connected.own(&list);
+        let is_believed = own_token(&list, &own).is_ok();
         let mut by_owner: BTreeMap<OwnerUid, BTreeSet<TokenId>> = BTreeMap::new();
         for token in list.tokens.values() {
             if let Some(mark) = token.mark.as_ref().filter(|mark| mark.installation == *installation) {
                 by_owner.entry(mark.owner.clone()).or_default().insert(token.id);
             }
         }
-        Self { list: Arc::new(list), own, by_owner }
-    }
-
-    /// Whether the account's own credential is in it.
-    pub(super) fn is_believed(&self) -> bool {
-        own_token(&self.list, &self.own).is_ok()
+        Self { list: Arc::new(list), own, is_believed, by_owner }
     }
 
     /// The tokens with the owner's mark, and those that are named.
@@ -186,6 +184,7 @@ impl Snapshot {
             changed.by_owner.entry(mark.owner.clone()).or_default().insert(token.id);
         }
         Arc::make_mut(&mut changed.list).tokens.insert(token.id, token);
+        changed.is_believed = own_token(&changed.list, &changed.own).is_ok();
         changed
     }
 }
@@ -207,7 +206,7 @@ impl Readings {
     /// Takes over a list; returns the one before.
     pub(super) fn install(&mut self, snapshot: Snapshot, taken_at: Timestamp) -> Option<Arc<Snapshot>> {
         let before = self.tokens.value().cloned();
-        self.unbelieved_since = if snapshot.is_believed() { None } else { self.unbelieved_since.or(Some(taken_at)) };
+        self.unbelieved_since = if snapshot.is_believed { None } else { self.unbelieved_since.or(Some(taken_at)) };
         if self.tokens.succeed(snapshot, taken_at) {
             // The account answers again after a failure: who it is may have changed in between.
             self.info = Kept::default();

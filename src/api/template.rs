@@ -49,7 +49,7 @@ pub fn environment() -> Environment<'static> {
 /// [`Unusable`] if it is not constant text with `{{ variable | filter }}` in it, if a variable or a filter is unknown,
 /// or if a filter does not fit its variable (`host` of something that is no URL).
 pub fn check(template: &str) -> Result<bool, Unusable> {
-    let mut uses_token = false;
+    let (mut uses_token, mut has_filters) = (false, false);
     for expression in expressions(template)? {
         let mut words = expression.split('|').map(str::trim);
         let variable = words.next().unwrap_or_default();
@@ -57,13 +57,16 @@ pub fn check(template: &str) -> Result<bool, Unusable> {
             return Err(unknown("variable", variable, &VARIABLES));
         }
         for filter in words {
+            has_filters = true;
             if !FILTERS.contains(&filter) {
                 return Err(unknown("filter", filter, &FILTERS));
             }
         }
         uses_token |= variable == "token";
     }
-    render_placeholder(template)?;
+    if has_filters {
+        render_placeholder(template)?;
+    }
     Ok(uses_token)
 }
 
@@ -106,7 +109,7 @@ fn unknown(kind: &str, name: &str, known: &[&str]) -> Unusable {
     Unusable { why: format!("there is no {kind} {name}"), remedy: format!("use one of {}", known.join(", ")) }
 }
 
-/// What is left is whether the filters fit the variables; the quickest way to know is to try.
+/// What is left is whether the filters fit their variables; the surest way to know is to try.
 fn render_placeholder(template: &str) -> Result<(), Unusable> {
     let values = context! {
         token => "placeholder",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dbt_token_planner::grant::GrantRows;
-use dbt_token_planner::identity::{EnvironmentId, ProjectId, TokenId, TokenUid};
+use dbt_token_planner::identity::{AccountId, EnvironmentId, ProjectId, TokenId, TokenUid};
 use dbt_token_planner::observation::{Project, Token};
 use dbt_token_planner::permission::Probe;
 use jiff::Timestamp;
@@ -19,10 +19,11 @@ use crate::token::TokenString;
 /// happened. No method holds a lock while it waits for the service.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// What the account says about itself. Idempotent; retried.
+    /// What the account says about itself. Idempotent; retried. Whether it is the one that was meant is for the caller to
+    /// judge.
     ///
     /// # Errors
-    /// Any class but `Ambiguous`. `Malformed` also if the answer is about another account.
+    /// Any class but `Ambiguous`.
     async fn account(&self) -> Result<AccountInfo, BackendError>;
 
     /// Every token of the account, deleted ones included where the service lists them; each id once, in the service's
@@ -90,6 +91,8 @@ pub trait Backend: Send + Sync {
 /// What the service says about the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountInfo {
+    /// The service's id of it.
+    pub id: AccountId,
     /// Its name; empty if the service gives none.
     pub name: String,
     /// Its plan, as the service spells it; an open list, empty if the service gives none.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use dbt_token_planner::identity::TokenId;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -11,16 +10,12 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
-use tokio::sync::watch as channel;
 
+use super::expect::Expectations;
 use crate::account::Watched;
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 use crate::cluster::names;
 use crate::cluster::slot::{self, ObservedSlot};
-
-/// How long a write of ours may take to come back through a watch. Usually milliseconds; after this the object is simply
-/// looked at again later.
-const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Metadata of a Secret.
 pub type SecretMetadata = PartialObjectMeta<Secret>;
@@ -42,7 +37,8 @@ pub struct Caches {
     pub(super) slots_by_owner: Grouped,
     pub(super) tokens_by_secret: Grouped,
     pub(super) tokens_by_account: Grouped,
-    changes: channel::Sender<u64>,
+    /// What they do not show yet of our own writes.
+    pub(super) expected: Expectations,
     /// The operator's own namespace.
     pub(super) namespace: String,
 }
@@ -109,7 +105,7 @@ impl Caches {
             slots_by_owner: Grouped::default(),
             tokens_by_secret: Grouped::default(),
             tokens_by_account: Grouped::default(),
-            changes: channel::Sender::new(0),
+            expected: Expectations::default(),
             namespace: namespace.to_owned(),
         };
         let writers = Writers {
@@ -155,23 +151,6 @@ impl Caches {
     /// The Secret of this name, if it carries our label.
     pub fn target(&self, namespace: &str, name: &str) -> Option<Arc<SecretMetadata>> {
         self.targets.get(&ObjectRef::new(name).within(namespace))
-    }
-
-    /// Waits until something holds of the caches, for a bounded time. Whether it does.
-    pub async fn catch_up(&self, holds: impl Fn(&Self) -> bool) -> bool {
-        let mut changes = self.changes.subscribe();
-        let wait = async {
-            while !holds(self) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(CATCH_UP, wait).await.is_ok() && holds(self)
-    }
-
-    pub(super) fn note_change(&self) {
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

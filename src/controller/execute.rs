@@ -60,7 +60,7 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
     }
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
     context.metrics.effect(effect.word(), if result.is_ok() { "ok" } else { "failed" }, took);
-    let milliseconds = took.as_millis();
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match &result {
         Ok(_) => tracing::info!(
             resource.namespace = owner.namespace,
@@ -68,7 +68,7 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
             effect = effect.word(),
             serial = serial_of(effect).map(|serial| serial.0),
             token.id = token_of(effect).map(|token| token.0),
-            duration_ms = %milliseconds,
+            duration_ms = milliseconds,
             "effect done"
         ),
         Err(failure) if failure.stale => {}
@@ -77,7 +77,7 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
             resource.name = owner.name,
             effect = effect.word(),
             error = failure.message,
-            duration_ms = %milliseconds,
+            duration_ms = milliseconds,
             "effect failed"
         ),
     }

@@ -1,6 +1,12 @@
-//! What the caches will show of a write of ours. Waiting for it means that the next look is never older than our own hand.
+//! What the caches will show of a write of ours. An object is not looked at before they do, so that no look is ever older
+//! than our own hand; the watch that brings the write asks for the look.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use dbt_token_planner::identity::{OwnerUid, Serial};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
@@ -8,6 +14,10 @@ use super::cache::Caches;
 use crate::api::v1alpha1::ServiceToken;
 use crate::cluster::slot::{self, ObservedSlot};
 use crate::cluster::target::TargetReference;
+
+/// How long a write of ours may take to come back through a watch. Usually milliseconds; after this the object is simply
+/// looked at again.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Something that is, or was, there in one version, and will not be any more.
 pub enum Expect {
@@ -81,5 +91,85 @@ impl Expect {
                 caches.target(namespace, name).and_then(|target| target.resource_version()) != *before
             }
         }
+    }
+}
+
+/// What was written for each object and did not come back yet.
+#[derive(Default)]
+pub struct Expectations(Mutex<BTreeMap<OwnerUid, Vec<(Expect, Timestamp)>>>);
+
+impl Expectations {
+    /// Something was written for an object.
+    pub fn add(&self, owner: &OwnerUid, expect: Expect, now: Timestamp) {
+        let until = now.checked_add(CATCH_UP).unwrap_or(Timestamp::MAX);
+        let mut expected = self.0.lock().expect("no holder of the lock panics");
+        expected.entry(owner.clone()).or_default().push((expect, until));
+    }
+
+    /// Until when it is worth waiting for the caches; `None` if they show everything, or should have long ago.
+    pub fn open_until(&self, owner: &OwnerUid, caches: &Caches, now: Timestamp) -> Option<Timestamp> {
+        let mut expected = self.0.lock().expect("no holder of the lock panics");
+        let open = expected.get_mut(owner)?;
+        open.retain(|(expect, until)| *until > now && !expect.holds(caches));
+        let last = open.iter().map(|(_, until)| *until).max();
+        if last.is_none() {
+            expected.remove(owner);
+        }
+        last
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, owner: &OwnerUid) {
+        self.0.lock().expect("no holder of the lock panics").remove(owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::controller::cache::Writers;
+
+    fn token(version: &str) -> ServiceToken {
+        let mut token = ServiceToken::new("dagster", serde_json::from_str(SPEC).expect("a spec"));
+        token.metadata.namespace = Some("finance".to_owned());
+        token.metadata.uid = Some("u1".to_owned());
+        token.metadata.resource_version = Some(version.to_owned());
+        token
+    }
+
+    const SPEC: &str = r#"{"accountRef": {"name": "a"}, "permissions": [], "secret": {"name": "s"}}"#;
+
+    fn show(writers: &mut Writers, version: &str) {
+        writers.tokens.apply_watcher_event(&Event::Apply(token(version)));
+    }
+
+    #[test]
+    fn an_object_waits_until_the_caches_show_every_write_of_ours() {
+        let (caches, mut writers) = Caches::new("operator");
+        let (owner, now) = (OwnerUid::new("u1"), Timestamp::UNIX_EPOCH);
+        let expected = Expectations::default();
+        assert_eq!(expected.open_until(&owner, &caches, now), None, "nothing was written");
+        show(&mut writers, "7");
+        expected.add(&owner, Expect::token(&token("7")), now);
+        expected.add(&owner, Expect::target("finance", "s", None), now);
+        assert_eq!(expected.open_until(&OwnerUid::new("u2"), &caches, now), None, "another object does not wait");
+        assert_eq!(expected.open_until(&owner, &caches, now), Some(now + CATCH_UP), "neither is shown");
+        show(&mut writers, "8");
+        assert_eq!(expected.open_until(&owner, &caches, now), Some(now + CATCH_UP), "the target is not shown");
+        assert_eq!(expected.open_until(&owner, &caches, now + CATCH_UP), None, "after a while nobody waits any more");
+        assert_eq!(expected.open_until(&owner, &caches, now), None, "and that is final");
+    }
+
+    #[test]
+    fn what_was_deleted_is_shown_by_its_absence() {
+        let (caches, mut writers) = Caches::new("operator");
+        let (owner, now) = (OwnerUid::new("u1"), Timestamp::UNIX_EPOCH);
+        let expected = Expectations::default();
+        show(&mut writers, "7");
+        expected.add(&owner, Expect::token(&token("7")), now);
+        writers.tokens.apply_watcher_event(&Event::Delete(token("7")));
+        assert_eq!(expected.open_until(&owner, &caches, now), None);
     }
 }

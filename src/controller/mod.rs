@@ -7,6 +7,7 @@ mod expect;
 mod failure;
 mod leader;
 mod observe;
+mod outbox;
 mod reconcile;
 mod retry;
 mod start;
@@ -42,6 +43,8 @@ use crate::cluster::target::Targets;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use cache::Caches;
+use expect::Expect;
+use outbox::Outbox;
 use retry::Memories;
 use watches::Triggers;
 
@@ -76,7 +79,7 @@ struct Context {
     slots: Slots,
     targets: Targets,
     statuses: Statuses,
-    events: Events,
+    events: Outbox,
     metrics: Metrics,
     memories: Memories,
     leadership: Leadership,
@@ -91,11 +94,19 @@ impl Context {
         self.memories.changed_at(owner).map_or(leads_since, |changed_at| changed_at.max(leads_since))
     }
 
-    async fn publish_events(&self, token: &ServiceToken, events: Vec<Event>) {
-        if !events.is_empty() {
-            let lost = self.events.emit(&token.object_ref(&()), &events).await;
-            self.metrics.event_lost(lost);
-        }
+    /// Tells what happened, beside the work: nobody waits for it.
+    fn tell(&self, token: &ServiceToken, events: Vec<Event>) {
+        self.events.send(token.object_ref(&()), events);
+    }
+
+    /// Tells what is about to happen, before it does.
+    async fn tell_first(&self, token: &ServiceToken, events: Vec<Event>) {
+        self.events.send_and_wait(&token.object_ref(&()), &events).await;
+    }
+
+    /// Something was written for the object, which the caches will show.
+    fn expect(&self, owner: &OwnerUid, expect: Expect) {
+        self.caches.expected.add(owner, expect, self.clock.now());
     }
 }
 
@@ -119,7 +130,7 @@ async fn run(
         slots: Slots::new(client.clone(), &settings.namespace),
         targets: Targets::new(client.clone()),
         statuses: Statuses::new(client.clone()),
-        events: Events::new(client.clone(), Some(settings.identity.clone())),
+        events: Outbox::new(Events::new(client.clone(), Some(settings.identity.clone())), metrics.clone()),
         memories: Memories::default(),
         leads_since: OnceLock::new(),
         installation: settings.installation.clone(),
@@ -131,7 +142,7 @@ async fn run(
     });
     let stop = stop.boxed().shared();
     let waking = wake(context.clone(), triggers);
-    let work = lead(context, settings.concurrency, leadership.clone(), health, token_queue, account_queue, stop.clone());
+    let work = lead(context.clone(), settings.concurrency, leadership.clone(), health, token_queue, account_queue, stop.clone());
     let lost = async {
         leadership.gained().await;
         leadership.lost().await;
@@ -143,7 +154,10 @@ async fn run(
     tokio::select! {
         () = waking => tracing::error!("the accounts ended"),
         () = filling => tracing::error!("the watches ended"),
-        () = work => tracing::info!("stopped"),
+        () = work => {
+            context.events.finish().await;
+            tracing::info!("stopped");
+        }
         () = lost => tracing::warn!("the lease is lost; the process ends"),
         () = overdue => tracing::warn!("work under way did not end in time; it is taken up again at the next start"),
     }

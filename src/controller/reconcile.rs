@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dbt_token_planner::account::reason::AccountReason;
 use dbt_token_planner::effect::{Effect, Need, Outcome};
+use dbt_token_planner::identity::OwnerUid;
 use dbt_token_planner::observation::{Account, TroubleKind};
 use dbt_token_planner::plan::{Plan, Step, Wait, plan};
 use dbt_token_planner::{conclude, interlock};
@@ -24,7 +25,7 @@ use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 /// Steps in one go. A whole rotation takes about twelve; what needs more comes back at once and lets others in between.
 const MAXIMUM_STEPS: usize = 24;
 
-/// How soon an object is looked at again if its cache did not catch up, or its steps are used up.
+/// How soon an object is looked at again if something had changed under a step, or its steps are used up.
 const SOON: Duration = Duration::from_secs(1);
 
 /// How soon a look at an account is tried again after a failure of the API server or of dbt.
@@ -34,6 +35,10 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(10);
 pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -> Action {
     for _ in 0..MAXIMUM_STEPS {
         let now = context.clock.now();
+        if let Some(until) = unseen_until(context, reference, now) {
+            // The watch that brings it asks for the next look, and others have their turn meanwhile.
+            return Action::requeue(delay(now, until));
+        }
         let Some(seen) = observe(context, reference, now) else { return Action::await_change() };
         let plan = plan(&seen.observation, now);
         match &plan.step {
@@ -42,13 +47,13 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
                 return Action::await_change();
             }
             Step::Act(effect) => {
-                if !act(context, &seen, effect, &plan).await {
+                if act(context, &seen, effect, &plan).await == Next::Later {
                     return Action::requeue(SOON);
                 }
             }
             Step::Read(need) => match seen.account.as_ref().and_then(|account| account.list_due(*need)) {
                 // Others have their turn meanwhile.
-                Some(due) => return Action::requeue(until(now, due)),
+                Some(due) => return Action::requeue(delay(now, due)),
                 None => read(context, &seen, *need).await,
             },
             Step::Wait(_) | Step::Blocked(_) | Step::Settled => return rest(context, &seen, &plan, now).await,
@@ -57,61 +62,74 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
     Action::requeue(SOON)
 }
 
-/// Runs one effect and what follows from its outcome at once. Whether the caches show it.
-async fn act(context: &Context, seen: &Seen, effect: &Effect, plan: &Plan) -> bool {
+/// When to look at the object after an effect.
+#[derive(PartialEq, Eq)]
+enum Next {
+    /// As soon as the caches show what was written.
+    Now,
+    /// What the effect rested on had changed: that has to come in by the watch first.
+    Later,
+}
+
+/// Until when a look would be older than our own last write.
+fn unseen_until(context: &Context, reference: &ObjectRef<ServiceToken>, now: Timestamp) -> Option<Timestamp> {
+    let owner = OwnerUid::new(context.caches.tokens.get(reference)?.uid()?);
+    context.caches.expected.open_until(&owner, &context.caches, now)
+}
+
+/// Runs one effect and what follows from its outcome at once.
+async fn act(context: &Context, seen: &Seen, effect: &Effect, plan: &Plan) -> Next {
     if let Err(objection) = interlock::check(&seen.observation, effect) {
         tracing::error!(effect = effect.word(), objection, "the interlock refuses an effect; a person must look");
         context.metrics.effect(effect.word(), "interlock", Duration::ZERO);
         let message = format!("the operator's own safety check refuses a step: {objection}");
-        fail(context, seen, Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false }).await;
-        return true;
+        return fail(context, seen, Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false });
     }
     let outcome = match execute::execute(context, seen, effect, &plan.report).await {
-        Ok(done) => finish(context, seen, effect, done).await,
-        Err(failure) => return fail(context, seen, failure).await,
+        Ok(done) => finish(context, seen, effect, done),
+        Err(failure) => return fail(context, seen, failure),
     };
-    let Some(outcome) = outcome else { return false };
     let now = context.clock.now();
-    let Some(next) = conclude::conclude(&seen.observation, effect, &outcome, now) else { return true };
+    let Some(next) = conclude::conclude(&seen.observation, effect, &outcome, now) else { return Next::Now };
     match execute::execute(context, seen, &next.effect, &next.report).await {
-        Ok(done) => finish(context, seen, &next.effect, done).await.is_some(),
-        Err(failure) => fail(context, seen, failure).await,
+        Ok(done) => drop(finish(context, seen, &next.effect, done)),
+        Err(failure) => return fail(context, seen, failure),
     }
+    Next::Now
 }
 
-/// After an effect: events, and the caches. `None` if they did not catch up in time.
-async fn finish(context: &Context, seen: &Seen, effect: &Effect, done: Done) -> Option<Outcome> {
+/// After an effect: events, and what the caches will show.
+fn finish(context: &Context, seen: &Seen, effect: &Effect, done: Done) -> Outcome {
     let owner = &seen.observation.owner.uid;
     context.memories.note_success(owner, effect.calls_dbt());
     if matches!(done.outcome, Outcome::Done | Outcome::Created(_)) {
-        context.publish_events(&seen.token, done.events).await;
+        context.tell(&seen.token, done.events);
     }
     if matches!(effect, Effect::RemoveFinalizer(_)) {
         context.memories.forget(owner);
     }
-    let caught_up = match done.expect {
-        Some(expect) => context.caches.catch_up(|caches| expect.holds(caches)).await,
-        None => true,
-    };
-    caught_up.then_some(done.outcome)
+    if let Some(expect) = done.expect {
+        context.expect(owner, expect);
+    }
+    done.outcome
 }
 
 async fn read(context: &Context, seen: &Seen, need: Need) {
     let Some(account) = &seen.account else { return };
     if let Err(error) = account.ensure(need).await {
-        fail(context, seen, failure::read_failure(&error)).await;
+        fail(context, seen, failure::read_failure(&error));
     } else {
         context.memories.note_success(&seen.observation.owner.uid, true);
     }
 }
 
-/// Remembers a failure. Whether the plan can go on with it at once; what was stale has to come in by the watch first.
-async fn fail(context: &Context, seen: &Seen, failure: Failure) -> bool {
+/// Remembers a failure, so that the plan can go on with it.
+fn fail(context: &Context, seen: &Seen, failure: Failure) -> Next {
     let now = context.clock.now();
     let owner = &seen.observation.owner;
     if failure.stale {
         tracing::debug!(resource.namespace = owner.namespace, resource.name = owner.name, message = failure.message, "stale");
-        return false;
+        return Next::Later;
     }
     tracing::warn!(
         resource.namespace = owner.namespace,
@@ -122,8 +140,8 @@ async fn fail(context: &Context, seen: &Seen, failure: Failure) -> bool {
     );
     let event = (failure.kind == TroubleKind::DbtUnavailable).then(|| failure::unavailable_event(&failure));
     let is_first = context.memories.note_failure(&owner.uid, failure, now);
-    context.publish_events(&seen.token, event.into_iter().filter(|_| is_first).collect()).await;
-    true
+    context.tell(&seen.token, event.into_iter().filter(|_| is_first).collect());
+    Next::Now
 }
 
 /// Nothing to do now: the status says so, if it does not already.
@@ -136,18 +154,17 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
     match report.await {
         Ok(false) => {}
         Ok(true) => {
-            context.publish_events(&seen.token, plan.report.events.clone()).await;
-            // The next look must not be older than this write.
-            context.caches.catch_up(|caches| Expect::token(&seen.token).holds(caches)).await;
+            context.tell(&seen.token, plan.report.events.clone());
+            context.expect(&seen.observation.owner.uid, Expect::token(&seen.token));
         }
         Err(failure) => {
-            fail(context, seen, failure).await;
+            fail(context, seen, failure);
             return Action::requeue(SOON);
         }
     }
     let foreign = context.memories.foreign_until(&seen.observation.owner.uid, now);
     match [plan.wake_at, foreign].into_iter().flatten().min() {
-        Some(wake_at) => Action::requeue(until(now, wake_at)),
+        Some(wake_at) => Action::requeue(delay(now, wake_at)),
         None => Action::await_change(),
     }
 }
@@ -161,7 +178,7 @@ fn is_premature(seen: &Seen) -> bool {
         && matches!(&seen.observation.account, Account::NotReady { reason, .. } if is_being_read(reason))
 }
 
-fn until(now: Timestamp, time: Timestamp) -> Duration {
+fn delay(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or(SOON).max(Duration::from_millis(1))
 }
 
@@ -174,11 +191,10 @@ pub async fn reconcile_account(context: &Context, account: &DbtAccount) -> Actio
     let now = context.clock.now();
     match context.accounts.reconcile(&name).await {
         Ok(outcome) => {
-            let lost = context.events.emit(&account.object_ref(&()), &outcome.events).await;
-            context.metrics.event_lost(lost);
+            context.events.send(account.object_ref(&()), outcome.events);
             match outcome.wake_at {
                 _ if outcome.acted => Action::requeue(SOON),
-                Some(wake_at) => Action::requeue(until(now, wake_at)),
+                Some(wake_at) => Action::requeue(delay(now, wake_at)),
                 None => Action::await_change(),
             }
         }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
 
+use dbt_token_planner::identity::OwnerUid;
 use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -147,13 +148,13 @@ fn on_token(caches: &Caches, triggers: &Triggers, change: &Change<'_, ServiceTok
         Change::Gone(_) => {
             caches.tokens_by_secret.remove(&secret, token);
             caches.tokens_by_account.remove(account, token);
+            token.uid().iter().for_each(|uid| caches.expected.forget(&OwnerUid::new(uid.as_str())));
             // A younger object may have waited for the Secret, and the account for its last user.
             caches.writers_of(&namespace, &token.spec.secret.name).iter().for_each(|other| trigger(&triggers.tokens, &**other));
             send(&triggers.accounts, ObjectRef::new(account));
             crowded_out(caches, account).iter().for_each(|other| trigger(&triggers.tokens, &**other));
         }
     }
-    caches.note_change();
     trigger(&triggers.tokens, token);
 }
 
@@ -176,7 +177,6 @@ fn crowded_out(caches: &Caches, account: &str) -> Vec<Arc<ServiceToken>> {
 
 fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccount>) {
     let account = change.object();
-    caches.note_change();
     trigger(&triggers.accounts, account);
     // Another one for the same account of dbt may have waited for this one to go, or to move to another host.
     let same = |other: &DbtAccount| other.spec.account_id == account.spec.account_id && other.uid() != account.uid();
@@ -194,7 +194,6 @@ fn on_slot(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetad
             Change::Gone(_) => caches.slots_by_owner.remove(owner, slot),
         }
     }
-    caches.note_change();
     let annotations = slot.annotations();
     if let (Some(namespace), Some(name)) = (annotations.get(names::OWNER_NAMESPACE), annotations.get(names::OWNER_NAME)) {
         send(&triggers.tokens, ObjectRef::new(name).within(namespace));
@@ -203,7 +202,6 @@ fn on_slot(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetad
 
 fn on_target(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
     let target = change.object();
-    caches.note_change();
     let namespace = target.namespace().unwrap_or_default();
     caches.writers_of(&namespace, &target.name_any()).iter().for_each(|token| trigger(&triggers.tokens, &**token));
 }
@@ -211,7 +209,6 @@ fn on_target(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMet
 /// A credential or a CA bundle: every account that uses it is looked at.
 fn on_secret(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
     let secret = change.object();
-    caches.note_change();
     let name = secret.name_any();
     let uses = |account: &DbtAccount| {
         let bundle = account.spec.ca_bundle_secret_ref.as_ref().map(|reference| &reference.name);
@@ -223,7 +220,6 @@ fn on_secret(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMet
 /// A namespace's labels decide which grants match.
 fn on_namespace(caches: &Caches, triggers: &Triggers, change: &Change<'_, PartialObjectMeta<Namespace>>) {
     let namespace = change.object();
-    caches.note_change();
     let name = namespace.name_any();
     let affected = caches.tokens.state_filter(|token| token.namespace().as_deref() == Some(&name));
     affected.iter().for_each(|token| trigger(&triggers.tokens, &**token));

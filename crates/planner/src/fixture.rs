@@ -125,10 +125,10 @@ fn account() -> OpenAccount {
         tokens: Reading::Known { value: BTreeMap::new(), taken_at: at(-10) },
         gone: BTreeMap::new(),
         projects: Reading::Known {
-            value: vec![project(700, "Finance"), project(701, "Marketing"), project(702, "Shop"), project(703, "Shop")],
+            value: vec![project(700, "Finance"), project(701, "Marketing"), project(702, "Shop"), project(703, "Shop")].into(),
             taken_at: at(-10),
         },
-        environments: Reading::Known { value: BTreeMap::from([(ProjectId(700), EnvironmentId(9))]), taken_at: at(-10) },
+        environments: Reading::Known { value: BTreeMap::from([(ProjectId(700), EnvironmentId(9))]).into(), taken_at: at(-10) },
         grants: vec![grant(&[], &[], &["all"])],
         budget: Budget { ordinary: Allowance::Free, repair: Allowance::Free },
         crowded_out: None,

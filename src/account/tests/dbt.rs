@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use dbt_token_planner::grant::{GrantRow, GrantRows, Scope};
-use dbt_token_planner::identity::{EnvironmentId, Installation, OwnerUid, PermissionSet, ProjectId, Serial, TokenId, TokenUid};
+use dbt_token_planner::identity::{
+    AccountId, EnvironmentId, Installation, OwnerUid, PermissionSet, ProjectId, Serial, TokenId, TokenUid,
+};
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{Owner, Project, Token};
 use dbt_token_planner::permission::Probe;
@@ -17,6 +19,10 @@ use crate::backend::dbt::{ConnectError, Connection, Limiter};
 use crate::backend::{AccountInfo, Backend, BackendError, Created, ErrorClass, Lookup, Verdict};
 use crate::token::TokenString;
 
+/// The account that is asked for.
+pub(super) const ACCOUNT: AccountId = AccountId(70);
+
+/// The uid of its own credential.
 pub(super) const OWN_UID: &str = "ownuid0";
 
 /// A string of today's form with [`OWN_UID`] in its place.
@@ -27,6 +33,8 @@ pub(super) fn own_string() -> String {
 /// dbt as the test sets it.
 #[derive(Default)]
 pub(super) struct FakeDbt {
+    /// The account that answers, if it is not the one that is asked for.
+    pub(super) other_account: Mutex<Option<AccountId>>,
     pub(super) tokens: Mutex<BTreeMap<TokenId, Token>>,
     pub(super) projects: Mutex<Vec<Project>>,
     pub(super) failure: Mutex<Option<ErrorClass>>,
@@ -102,7 +110,8 @@ struct FakeBackend(Arc<FakeDbt>);
 impl Backend for FakeBackend {
     async fn account(&self) -> Result<AccountInfo, BackendError> {
         self.0.call("account")?;
-        Ok(AccountInfo { name: "Example".to_owned(), plan: "enterprise_2025".to_owned(), locked: None })
+        let id = lock(&self.0.other_account).unwrap_or(ACCOUNT);
+        Ok(AccountInfo { id, name: "Example".to_owned(), plan: "enterprise_2025".to_owned(), locked: None })
     }
 
     async fn list(&self) -> Result<Vec<Token>, BackendError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dbt_token_planner::effect::Need;
-use dbt_token_planner::identity::{ProjectId, TokenId};
+use dbt_token_planner::identity::{AccountId, ProjectId, TokenId};
 use dbt_token_planner::observation::{Account, Allowance, OpenAccount, Project, Token};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -164,6 +164,18 @@ async fn only_another_credential_makes_another_connection() {
         .change_account(|object| object.spec.limits = Some(serde_json::from_value(json!({"mintsPerHour": 5})).expect("")));
     world.settle().await;
     assert_eq!(world.dbt.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn another_account_that_answers_is_told_by_its_id() {
+    let world = World::new();
+    *lock(&world.dbt.other_account) = Some(AccountId(71));
+    world.cluster.put_account(nothing());
+    world.cluster.put_credential(&own_string(), "1");
+    world.settle().await;
+    assert_eq!(world.ready(), "False AccountMismatch Stalled");
+    let ready = world.cluster.status().conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("Ready");
+    assert_eq!(ready.message, "the credential belongs to account 71; compare accountId with it");
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ fn time(text: Option<String>, id: i64, field: &str) -> Result<Option<Timestamp>,
     text.map(read).transpose()
 }
 
-fn same_account(found: Option<i64>, account: AccountId) -> Result<(), Disbelief> {
+/// Refuses what is about another account.
+pub(super) fn same_account(found: Option<i64>, account: AccountId) -> Result<(), Disbelief> {
     match found {
         Some(found) if found != account.0 => Err(format!("the answer is about account {found}, not {account}")),
         _ => Ok(()),
@@ -124,16 +125,16 @@ pub(super) fn environments(
     Ok(best.into_iter().map(|(project, (_, id))| (project, EnvironmentId(id))).collect())
 }
 
-/// The account, if it is the one that was asked for.
-pub(super) fn account(wire: WireAccount, account: AccountId) -> Result<AccountInfo, Disbelief> {
-    same_account(Some(wire.id), account)?;
+/// The account that answered.
+pub(super) fn account(wire: WireAccount) -> AccountInfo {
     let reason = wire.lock_reason.or(wire.lock_cause).filter(|reason| !reason.is_empty());
     let locked = wire.locked == Some(true);
-    Ok(AccountInfo {
+    AccountInfo {
+        id: AccountId(wire.id),
         name: wire.name.unwrap_or_default(),
         plan: wire.plan.unwrap_or_default(),
         locked: locked.then(|| reason.unwrap_or_else(|| UNNAMED_LOCK.to_owned())),
-    })
+    }
 }
 
 /// The rows in the form in which a create call takes them. `Err` with words for the user if a row cannot be said: a

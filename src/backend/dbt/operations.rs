@@ -82,7 +82,7 @@ impl DbtCloud {
         let what = "read the state";
         let answer = self.admin(&ACCOUNT, &format!("/api/v2/accounts/{}/", self.account), None, what).await?;
         let account: WireAccount = self.data(&answer.body, Effect::None, what)?;
-        convert::account(account, self.account).map_err(self.unbelieved(what))
+        Ok(convert::account(account))
     }
 
     async fn read_token(&self, token: TokenId) -> Result<Lookup, Failed> {

@@ -148,7 +148,7 @@ impl DbtCloud {
         };
         let account = wire::read::<Envelope<WireAccount>>(&answer.body).ok().and_then(|envelope| envelope.data);
         let Some(account) = account else { return Some("the answer is not the expected JSON".to_owned()) };
-        convert::account(account, self.account).err()
+        convert::same_account(Some(account.id), self.account).err()
     }
 
     async fn own_question_doubt(&self, prepared: &Prepared, same_question: bool) -> Option<String> {

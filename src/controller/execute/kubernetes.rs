@@ -33,7 +33,7 @@ impl Executor<'_> {
     /// The event goes out first: afterwards there is no object to attach it to.
     pub(super) async fn let_go(&self, how: LetGo) -> Result<Done, Failure> {
         let event = report::event(&self.seen.observation, &Effect::RemoveFinalizer(how));
-        self.context.publish_events(&self.seen.token, event.into_iter().collect()).await;
+        self.context.tell_first(&self.seen.token, event.into_iter().collect()).await;
         self.finalizer(false).await
     }
 
@@ -53,7 +53,7 @@ impl Executor<'_> {
             report: self.report,
             ledger,
             effective: effective.as_ref(),
-            projects: projects.map_or(&[], Vec::as_slice),
+            projects: projects.map_or(&[], |projects| projects.as_slice()),
         };
         let Some(patch) = status::patch(&previous, wanted, self.context.clock.now()) else { return Ok(None) };
         let object = self.reference()?;
@@ -144,8 +144,7 @@ impl Executor<'_> {
             return Ok(());
         }
         if self.write_status(&self.seen.observation.ledger).await?.is_some() {
-            let expect = Expect::token(&self.seen.token);
-            self.context.caches.catch_up(|caches| expect.holds(caches)).await;
+            self.context.expect(owner, Expect::token(&self.seen.token));
             return Ok(());
         }
         self.context.statuses.confirm(&object).await.map_err(|error| failure::cluster(&error, error.class()))?;

@@ -4,7 +4,7 @@
 //! The budget is counted from dbt's own list, so that it holds across restarts and replicas. What this process made since
 //! the list was asked for is added; a token that stands in both is counted twice until the next list, on the safe side.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,34 +29,70 @@ pub struct Creation {
     pub namespace: Option<String>,
 }
 
+/// What was made lately, in order of time, so that the question of one object costs little however many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Creations {
+    all: Vec<Timestamp>,
+    by_namespace: BTreeMap<String, Vec<Timestamp>>,
+}
+
+impl Creations {
+    /// Adds one.
+    pub fn add(&mut self, creation: &Creation) {
+        insert(&mut self.all, creation.at);
+        if let Some(namespace) = &creation.namespace {
+            insert(self.by_namespace.entry(namespace.clone()).or_default(), creation.at);
+        }
+    }
+
+    /// How many count at this time.
+    pub fn counted(&self, now: Timestamp) -> usize {
+        counting(&self.all, now).len()
+    }
+
+    fn of_namespace(&self, namespace: &str) -> &[Timestamp] {
+        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'creation> FromIterator<&'creation Creation> for Creations {
+    fn from_iter<I: IntoIterator<Item = &'creation Creation>>(creations: I) -> Self {
+        let mut collected = Self::default();
+        creations.into_iter().for_each(|creation| collected.add(creation));
+        collected
+    }
+}
+
+fn insert(sorted: &mut Vec<Timestamp>, at: Timestamp) {
+    sorted.insert(sorted.partition_point(|earlier| *earlier <= at), at);
+}
+
+/// The part that still counts.
+fn counting(sorted: &[Timestamp], now: Timestamp) -> &[Timestamp] {
+    &sorted[sorted.partition_point(|at| leaves_at(*at) <= now)..]
+}
+
 /// The tokens under our mark that a list shows, deleted ones included: what was made counts, not what is left of it.
 pub fn creations(list: &TokenList, installation: &Installation, owners: &[OwnerClaim], now: Timestamp) -> Vec<Creation> {
-    let namespace = |uid: &OwnerUid| owners.iter().find(|owner| owner.uid == *uid).map(|owner| owner.namespace.clone());
+    let namespaces: BTreeMap<&OwnerUid, &String> = owners.iter().map(|owner| (&owner.uid, &owner.namespace)).collect();
     let made = list.tokens.values().filter_map(|token| {
         let mark = token.mark.as_ref().filter(|mark| mark.installation == *installation)?;
         let at = token.created_at.filter(|at| leaves_at(*at) > now)?;
-        Some(Creation { at, namespace: namespace(&mark.owner) })
+        Some(Creation { at, namespace: namespaces.get(&mark.owner).map(|namespace| (*namespace).clone()) })
     });
     made.collect()
 }
 
-/// Whether a namespace may make a token now. `creations` may hold older ones, which do not count; `waiting` are the
-/// namespaces that want a token at this time.
+/// Whether a namespace may make a token now. `creations` may hold older ones, which do not count; `rivals` is how many
+/// other namespaces want a token at this time.
 ///
 /// While several namespaces wait, none may go over its equal share of the ordinary part; alone, it may use all of it.
-pub fn budget(limit: u32, creations: &[Creation], namespace: &str, waiting: &BTreeSet<String>, now: Timestamp) -> Budget {
-    let mut all: Vec<Timestamp> = creations.iter().map(|made| made.at).filter(|at| leaves_at(*at) > now).collect();
-    all.sort_unstable();
-    let mut own: Vec<Timestamp> = creations
-        .iter()
-        .filter(|made| made.namespace.as_deref() == Some(namespace) && leaves_at(made.at) > now)
-        .map(|made| made.at)
-        .collect();
-    own.sort_unstable();
+pub fn budget(limit: u32, creations: &Creations, namespace: &str, rivals: usize, now: Timestamp) -> Budget {
+    let all = counting(&creations.all, now);
+    let own = counting(creations.of_namespace(namespace), now);
     let ordinary = limit.saturating_sub(reserve(limit));
-    let share = share(ordinary, namespace, waiting);
-    let free_at = [free_at(&all, ordinary), free_at(&own, share)].into_iter().flatten().max();
-    Budget { ordinary: allowance(limit, free_at), repair: allowance(limit, self::free_at(&all, limit)) }
+    let free_at = [free_at(all, ordinary), free_at(own, share(ordinary, rivals))].into_iter().flatten().max();
+    Budget { ordinary: allowance(limit, free_at), repair: allowance(limit, self::free_at(all, limit)) }
 }
 
 /// How much is kept back for repairs; at least one token, unless that would leave nothing.
@@ -65,10 +101,8 @@ fn reserve(limit: u32) -> u32 {
 }
 
 /// The equal share of a namespace, rounded up so that no part is lost.
-fn share(ordinary: u32, namespace: &str, waiting: &BTreeSet<String>) -> u32 {
-    let others = waiting.iter().filter(|other| other.as_str() != namespace).count();
-    let namespaces = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
-    ordinary.div_ceil(namespaces)
+fn share(ordinary: u32, rivals: usize) -> u32 {
+    ordinary.div_ceil(u32::try_from(rivals).unwrap_or(u32::MAX).saturating_add(1))
 }
 
 /// When fewer than `limit` of the sorted creations still count; `None` if that is so now.
@@ -127,6 +161,8 @@ fn over<'peers>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::super::testing::{list, marked, now, owner};
@@ -138,49 +174,48 @@ mod tests {
         now() - SignedDuration::from_secs(seconds)
     }
 
-    /// `made` are seconds ago and namespace; expected are the seconds until the ordinary part and the repairs are free.
-    fn check(limit: u32, made: &[(i64, &str)], waiting: &[&str], expected: (Option<i64>, Option<i64>)) {
+    /// `made` are seconds ago and namespace, in any order; expected are the seconds until the ordinary part and the repairs are free.
+    fn check(limit: u32, made: &[(i64, &str)], rivals: usize, expected: (Option<i64>, Option<i64>)) {
         let made: Vec<Creation> =
             made.iter().map(|(age, namespace)| Creation { at: ago(*age), namespace: Some((*namespace).to_owned()) }).collect();
-        let waiting = waiting.iter().map(|name| (*name).to_owned()).collect();
-        let budget = budget(limit, &made, "mine", &waiting, now());
+        let budget = budget(limit, &made.iter().collect(), "mine", rivals, now());
         let seconds = |allowance| match allowance {
             Allowance::Free => None,
             Allowance::UsedUp { free_at, .. } => Some(free_at.duration_since(now()).as_secs()),
         };
-        assert_eq!((seconds(budget.ordinary), seconds(budget.repair)), expected, "{made:?} of {limit}, {waiting:?} wait");
+        assert_eq!((seconds(budget.ordinary), seconds(budget.repair)), expected, "{made:?} of {limit}, {rivals} others wait");
     }
 
     #[test]
     fn a_fifth_is_kept_back_for_repairs() {
         let five = [(50, "mine"), (40, "mine"), (30, "mine"), (20, "mine"), (10, "mine")];
-        check(5, &five[..3], &[], (None, None));
-        check(5, &five[..4], &[], (Some(3550), None));
-        check(5, &five, &[], (Some(3560), Some(3550)));
-        check(2, &five[..1], &[], (Some(3550), None));
+        check(5, &five[..3], 0, (None, None));
+        check(5, &five[..4], 0, (Some(3550), None));
+        check(5, &five, 0, (Some(3560), Some(3550)));
+        check(2, &five[..1], 0, (Some(3550), None));
     }
 
     #[test]
     fn a_budget_of_one_has_no_reserve() {
-        check(1, &[], &[], (None, None));
-        check(1, &[(10, "mine")], &[], (Some(3590), Some(3590)));
+        check(1, &[], 0, (None, None));
+        check(1, &[(10, "mine")], 0, (Some(3590), Some(3590)));
     }
 
     #[test]
     fn what_is_older_than_an_hour_does_not_count() {
-        check(2, &[(3600, "mine"), (4000, "mine")], &[], (None, None));
-        check(2, &[(3599, "mine")], &[], (Some(1), None));
+        check(2, &[(3600, "mine"), (4000, "mine")], 0, (None, None));
+        check(2, &[(3599, "mine")], 0, (Some(1), None));
     }
 
     #[test]
     fn while_others_wait_no_namespace_takes_more_than_its_share() {
         let mine = [(40, "mine"), (30, "mine"), (20, "mine"), (10, "mine")];
-        check(10, &mine, &["mine"], (None, None));
-        check(10, &mine, &["mine", "other"], (Some(3560), None));
-        check(10, &mine[..3], &["mine", "other"], (None, None));
-        check(10, &mine[..3], &["mine", "other", "third"], (Some(3560), None));
-        check(10, &[(40, "other"), (30, "other")], &["mine", "other", "third"], (None, None));
-        check(10, &[], &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], (None, None));
+        check(10, &mine, 0, (None, None));
+        check(10, &mine, 1, (Some(3560), None));
+        check(10, &mine[..3], 1, (None, None));
+        check(10, &mine[..3], 2, (Some(3560), None));
+        check(10, &[(40, "other"), (30, "other")], 2, (None, None));
+        check(10, &[], 12, (None, None));
     }
 
     #[test]
@@ -249,19 +284,23 @@ mod tests {
             asks in proptest::collection::vec((0_usize..3, any::<bool>(), 0_i64..600), 1..120),
         ) {
             let names = ["mine", "yours", "theirs"];
-            let waiting: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut made: Vec<Creation> = Vec::new();
+            let mut kept = Creations::default();
             let mut time = now();
             for (who, repair, pause) in asks {
                 time += SignedDuration::from_secs(pause);
-                let budget = budget(limit, &made, names[who], &waiting, time);
+                let budget = budget(limit, &kept, names[who], names.len() - 1, time);
                 let wanted = if repair { budget.repair } else { budget.ordinary };
                 match wanted {
-                    Allowance::Free => made.push(Creation { at: time, namespace: Some(names[who].to_owned()) }),
+                    Allowance::Free => {
+                        made.push(Creation { at: time, namespace: Some(names[who].to_owned()) });
+                        kept.add(&made[made.len() - 1]);
+                    }
                     Allowance::UsedUp { free_at, .. } => prop_assert!(free_at > time),
                 }
                 let counted = made.iter().filter(|made| leaves_at(made.at) > time).count();
                 prop_assert!(counted <= usize::try_from(limit).expect("small"));
+                prop_assert_eq!(kept.counted(time), counted);
                 if budget.ordinary == Allowance::Free {
                     prop_assert!(budget.repair == Allowance::Free);
                 }

@@ -1,6 +1,7 @@
 //! What an observation says of the account: its tokens, its projects, its grants and what is left of its budget.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -50,9 +51,9 @@ pub struct OpenAccount {
     /// Single reads of tokens that the list did not show: those that dbt says are not there, with the time of the read.
     pub gone: BTreeMap<TokenId, Timestamp>,
     /// The active projects.
-    pub projects: Reading<Vec<Project>>,
+    pub projects: Reading<Arc<Vec<Project>>>,
     /// For each project, a deployment environment on which GraphQL probes can be made; read only when a probe needs one.
-    pub environments: Reading<BTreeMap<ProjectId, EnvironmentId>>,
+    pub environments: Reading<Arc<BTreeMap<ProjectId, EnvironmentId>>>,
     /// The grants that match the object's namespace.
     pub grants: Vec<AccountGrant>,
     /// Whether a token may be made now.

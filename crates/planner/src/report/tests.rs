@@ -1,5 +1,7 @@
 //! Each reason of the closed list that this version serves: the whole combination of conditions, and the message.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::conclude::conclude;
 use crate::desired::{DeletionPolicy, Refusal};
@@ -496,7 +498,7 @@ fn a_retained_token_is_not_said_to_be_revoked() {
 #[test]
 fn a_missing_project_of_an_empty_account_offers_no_empty_list() {
     let empty = |account: &mut crate::observation::OpenAccount| {
-        account.projects = Reading::Known { value: Vec::new(), taken_at: now() };
+        account.projects = Reading::Known { value: Arc::default(), taken_at: now() };
     };
     stalled(
         &object().edited(vec![permission("job_admin", &["Finance"])]).with_account(empty),

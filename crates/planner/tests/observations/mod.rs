@@ -2,6 +2,7 @@
 //! times make the parts meet; their ends make the arithmetic sweat.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects, Refusal};
@@ -271,8 +272,9 @@ fn project() -> impl Strategy<Value = Project> {
 
 fn open_account() -> impl Strategy<Value = OpenAccount> {
     let tokens = vec(token(), 0..6).prop_map(|all| all.into_iter().map(|token| (token.id, token)).collect::<BTreeMap<_, _>>());
-    let environments = btree_map(select(vec![700, 701]).prop_map(ProjectId), Just(EnvironmentId(9)), 0..2);
-    let read = (reading(tokens), btree_map(token_id(), time(), 0..3), reading(vec(project(), 0..3)), reading(environments));
+    let environments = btree_map(select(vec![700, 701]).prop_map(ProjectId), Just(EnvironmentId(9)), 0..2).prop_map(Arc::new);
+    let projects = vec(project(), 0..3).prop_map(Arc::new);
+    let read = (reading(tokens), btree_map(token_id(), time(), 0..3), reading(projects), reading(environments));
     let limit = TokenLimit { scope: "namespace finance".into(), count: 3, limit: 3 };
     let allowed = (vec(account_grant(), 0..4), allowance(), allowance(), weighted(0.05, Just(limit)));
     (read, allowed, weighted(0.05, Just(())), weighted(0.1, serial())).prop_map(

@@ -1,6 +1,7 @@
 //! What a replica sees, and the `Observation` that the shell would build of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects};
@@ -208,8 +209,8 @@ fn account(view: &View, now: Timestamp) -> seen::Account {
         suspended: false,
         tokens,
         gone: absent.map(|index| (token_id(index), now)).collect(),
-        projects: seen::Reading::Known { value: Vec::new(), taken_at: now },
-        environments: seen::Reading::Known { value: BTreeMap::new(), taken_at: now },
+        projects: seen::Reading::Known { value: Arc::default(), taken_at: now },
+        environments: seen::Reading::Known { value: Arc::default(), taken_at: now },
         grants: vec![AccountGrant {
             sets: AllowedSets::Any,
             projects: AllowedProjects::All,
