@@ -231,6 +231,13 @@ impl Emulator {
         core.account.delete_token(id, None, &modes).is_ok()
     }
 
+    /// Links a Semantic Layer credential to a token as an outsider would, in place of another one of its project; whether
+    /// both were there.
+    pub fn link_credential(&self, credential: i64, id: TokenId) -> bool {
+        let mut core = self.shared.lock();
+        core.account.link_credential(credential, id)
+    }
+
     /// Renames a token as an outsider would; whether it was there.
     pub fn rename_token(&self, id: TokenId, name: &str) -> bool {
         let mut core = self.shared.lock();

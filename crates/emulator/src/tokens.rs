@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::account::{Account, Grant, PermissionRow, Token, TokenId};
+use crate::account::{Account, Grant, Mapping, PermissionRow, Token, TokenId};
 use crate::modes::{GrantChange, Modes};
 use crate::permission::{PERMISSION_SETS, WRITE_CATEGORIES, plan_allows};
 use crate::secret::{self, StringFormat};
@@ -181,6 +181,18 @@ impl Account {
         self.mappings.retain(|_, mapping| mapping.service_token_id != id);
         self.record("service_token.revoked", id, actor);
         Ok(())
+    }
+
+    /// Links a credential to an active token, in place of another one of its project.
+    pub(crate) fn link_credential(&mut self, credential: i64, id: TokenId) -> bool {
+        let Some(project_id) = self.credentials.get(&credential).map(|one| one.project_id) else { return false };
+        if !self.tokens.get(&id).is_some_and(|token| token.active) {
+            return false;
+        }
+        self.mappings.retain(|_, one| one.project_id != project_id || one.service_token_id != id);
+        let link = Mapping { id: self.take_id(), project_id, semantic_layer_credentials_id: credential, service_token_id: id };
+        self.mappings.insert(link.id, link);
+        true
     }
 
     fn rows(&mut self, grants: Vec<Grant>, created_at: Timestamp) -> Vec<PermissionRow> {

@@ -126,7 +126,7 @@ fn semantic_layer_field(
             paginated(metrics, page.unsigned_abs(), size.unsigned_abs())
         }
         "dimensions" | "measures" | "entities" | "savedQueries" => json!([]),
-        "createQuery" if !is_mapped(context, caller, environment) => {
+        "createQuery" | "query" if !is_mapped(context, caller, environment) => {
             return Err(errors("No warehouse credentials are configured for this service token", Some(Value::Null)));
         }
         "createQuery" => {
@@ -139,7 +139,8 @@ fn semantic_layer_field(
     })
 }
 
-/// Real queries need a credential linked to the token in the environment's project.
+/// Real queries need a credential linked to the token in the environment's project `[OBS]`; metadata such as the list of
+/// metrics does not.
 fn is_mapped(context: &Context<'_>, caller: &Caller, environment: &Environment) -> bool {
     context.account.mappings.values().any(|one| one.service_token_id == caller.id && one.project_id == environment.project_id)
 }
