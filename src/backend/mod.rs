@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dbt_token_planner::grant::GrantRows;
 use dbt_token_planner::identity::{AccountId, EnvironmentId, ProjectId, TokenId, TokenUid};
+use dbt_token_planner::link::Link;
 use dbt_token_planner::observation::{Project, Token};
 use dbt_token_planner::permission::Probe;
 use jiff::Timestamp;
@@ -79,6 +80,23 @@ pub trait Backend: Send + Sync {
     /// after a refusal, since a new token may be refused for a short time: a refusal takes about half a minute. Given only
     /// if the account's own credential fares better on the same host.
     async fn verify(&self, probe: Probe, token: &TokenString) -> Verdict;
+
+    /// Every Semantic Layer credential of the account that is linked to a token, deleted tokens included where the service
+    /// lists them. Idempotent; retried.
+    ///
+    /// # Errors
+    /// Any class but `Ambiguous`. `Denied` also if the plan of the account has no Semantic Layer, or the credential may not
+    /// see it. `Malformed` also if a single credential is not believed: another account's, or without its project or its
+    /// tokens.
+    async fn links(&self) -> Result<Vec<Link>, BackendError>;
+
+    /// Links a Semantic Layer credential to a token. **Not idempotent and never retried**: the service refuses a second
+    /// link of a token in one project, so the caller reads first, after a lost answer as well.
+    ///
+    /// # Errors
+    /// `Rejected` or `Denied` if the service refuses; `Ambiguous` if the answer was lost. Every other class: nothing was
+    /// linked.
+    async fn link(&self, link: Link) -> Result<(), BackendError>;
 
     /// Revokes a token. Idempotent; retried. `Ok` says that the service took the request, or does not know the token; that
     /// it is gone must be observed afterwards.

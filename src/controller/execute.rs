@@ -9,6 +9,7 @@ use dbt_token_planner::effect::{Effect, LedgerEntry, Outcome};
 use dbt_token_planner::grant::{GrantRows, Scope};
 use dbt_token_planner::identity::{AccountId, Serial, TokenId, TokenUid};
 use dbt_token_planner::ledger::Ledger;
+use dbt_token_planner::link::Inheritance;
 use dbt_token_planner::observation::{Condemnation, SlotContent, TroubleKind};
 use dbt_token_planner::permission::Probe;
 use dbt_token_planner::report::{self, Event, Report};
@@ -141,7 +142,9 @@ impl Executor<'_> {
             Effect::Reserve(serial) => self.reserve(*serial).await,
             Effect::Mint { serial, name, rows } => self.mint(*serial, name, rows).await,
             Effect::Grant { token, rows, .. } => self.grant(*token, rows).await,
-            Effect::Prove { serial, probes, committed, .. } => self.prove(*serial, probes, committed).await,
+            Effect::Prove { serial, token, probes, inheritance, committed } => {
+                self.prove(*serial, *token, probes, inheritance, committed).await
+            }
             Effect::Condemn { serial, why } => self.condemn(*serial, why).await,
             Effect::LabelCommitted(serial) => self.label(*serial).await,
             Effect::Project { serial, token, rule } => self.project(*serial, *token, rule).await,
@@ -215,13 +218,33 @@ impl Executor<'_> {
         }
     }
 
-    async fn prove(&self, serial: Serial, probes: &[Probe], committed: &Ledger) -> Result<Done, Failure> {
+    async fn prove(
+        &self,
+        serial: Serial,
+        token: TokenId,
+        probes: &[Probe],
+        inheritance: &Inheritance,
+        committed: &Ledger,
+    ) -> Result<Done, Failure> {
         let string = self.read_slot(serial).await?;
         if let Some(why) = self.verify(probes, &string).await? {
             return Ok(Done::new(Outcome::Refused { why }, None));
         }
         drop(string);
+        if !inheritance.is_empty() {
+            self.carry_links_over(inheritance, token).await?;
+        }
         self.commit(committed).await
+    }
+
+    /// What is linked already, by an earlier try or by a person, is read first, since dbt takes a link once.
+    async fn carry_links_over(&self, inheritance: &Inheritance, token: TokenId) -> Result<(), Failure> {
+        let backend = self.backend()?;
+        let links = backend.links().await.map_err(|error| failure::links_unreadable(&error, inheritance))?;
+        for link in inheritance.missing(&links, token) {
+            backend.link(link).await.map_err(|error| failure::link_refused(&error, link))?;
+        }
+        Ok(())
     }
 
     /// The reason of a refusal, if there is one.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use dbt_token_planner::link::{Inheritance, Link};
 use dbt_token_planner::observation::TroubleKind;
 use dbt_token_planner::report::Event;
 
@@ -17,6 +18,30 @@ pub fn dbt_failure(error: &BackendError) -> Failure {
         _ => None,
     };
     Failure { kind: TroubleKind::DbtUnavailable, message: error.to_string(), not_before, stale: false }
+}
+
+/// The links of the tokens that are replaced could not be read. dbt answers 403 or 404 where an account has no Semantic
+/// Layer and where the credential may not see it alike; since a token was granted it, the second is what a person can mend.
+pub fn links_unreadable(error: &BackendError, inheritance: &Inheritance) -> Failure {
+    let tokens: Vec<String> = inheritance.from.iter().map(ToString::to_string).collect();
+    let what = format!("the Semantic Layer credentials that are linked to token {} cannot be read", tokens.join(", "));
+    link_failure(error, TroubleKind::LinksUnreadable, &what)
+}
+
+/// A credential could not be linked to the new token.
+pub fn link_refused(error: &BackendError, link: Link) -> Failure {
+    let what = format!("credential {} of project {} cannot be linked to token {}", link.credential, link.project, link.token);
+    link_failure(error, TroubleKind::LinkRefused, &what)
+}
+
+/// Only what dbt clearly refuses is for a person to mend. After a lost answer the next try reads what is linked.
+fn link_failure(error: &BackendError, kind: TroubleKind, what: &str) -> Failure {
+    match error.class {
+        ErrorClass::Denied | ErrorClass::Rejected { .. } => {
+            Failure { kind, message: format!("{what}: {}", error.detail), not_before: None, stale: false }
+        }
+        _ => dbt_failure(error),
+    }
 }
 
 /// A reading of the account that failed: the account's own conditions say more.

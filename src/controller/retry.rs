@@ -31,7 +31,9 @@ fn delays(kind: TroubleKind) -> (Duration, Duration) {
         TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive => {
             (Duration::from_secs(2), Duration::from_secs(5 * 60))
         }
-        TroubleKind::SecretRefused => (Duration::from_secs(5), Duration::from_secs(5 * 60)),
+        TroubleKind::SecretRefused | TroubleKind::LinkRefused | TroubleKind::LinksUnreadable => {
+            (Duration::from_secs(5), Duration::from_secs(5 * 60))
+        }
         TroubleKind::Cluster => (Duration::from_millis(200), Duration::from_secs(60)),
     }
 }
@@ -131,7 +133,7 @@ impl Memories {
 }
 
 fn is_about_dbt(kind: TroubleKind) -> bool {
-    matches!(kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive)
+    matches!(kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive) || kind.is_about_links()
 }
 
 /// Up to a quarter more, fixed by the object, so that a thousand objects do not come back in the same moment.

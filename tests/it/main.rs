@@ -15,6 +15,7 @@ mod manifests;
 mod policy;
 mod rotation;
 mod secrecy;
+mod semantic_layer;
 mod support;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn cases() -> Vec<Case> {
         deletion::cases(),
         lifecycle::cases(),
         secrecy::cases(),
+        semantic_layer::cases(),
     ];
     modules.into_iter().flatten().collect()
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::grant::GrantRows;
 use crate::identity::{RenderRule, Serial, TokenId};
 use crate::ledger::Ledger;
+use crate::link::Inheritance;
 use crate::observation::{Condemnation, CondemnedReason};
 use crate::permission::Probe;
 
@@ -43,8 +44,11 @@ pub enum Effect {
         /// What to grant.
         rows: GrantRows,
     },
-    /// Calls dbt with the string in the slot, one call per API family. On success the ledger commits the token, under a
-    /// compare-and-swap; on refusal the slot is condemned.
+    /// Calls dbt with the string in the slot, one call per API family; then links every Semantic Layer credential to the
+    /// token that one of those before it is linked to, so that it is not published without them. On success the ledger
+    /// commits the token, under a compare-and-swap; on refusal the slot is condemned. If a link cannot be made the token
+    /// waits in its slot, and everything is tried again: what is linked already is read first. A token that is never
+    /// committed is revoked, and its links open nothing from then on.
     Prove {
         /// The serial of the token.
         serial: Serial,
@@ -52,6 +56,8 @@ pub enum Effect {
         token: TokenId,
         /// The calls to make; empty if no call can try the token and the user allowed that.
         probes: Vec<Probe>,
+        /// The links that it takes over.
+        inheritance: Inheritance,
         /// The ledger if all of them pass.
         committed: Box<Ledger>,
     },

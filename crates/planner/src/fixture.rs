@@ -183,6 +183,7 @@ impl Observation {
             rows,
             created_at: Some(at(-80_000)),
             last_used: None,
+            shows_links: false,
         };
         self.with_tokens(|tokens| {
             tokens.insert(token.id, token);

@@ -60,6 +60,10 @@ number! {
     EnvironmentId
 }
 number! {
+    /// dbt's id of a Semantic Layer credential.
+    CredentialId
+}
+number! {
     /// One minting attempt of one object. At least the seconds since 1970 at which it was opened, higher than every
     /// serial that was ever seen for the object, and never used twice, even if the status is lost.
     Serial

@@ -25,10 +25,12 @@ pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection
             "a slot is reserved that is not that of the attempt under way",
         ),
         Effect::Mint { serial, .. } => mint(observation, *serial),
-        Effect::Grant { serial, token, .. } | Effect::Prove { serial, token, .. } => require(
-            is_next(observation, *serial) && holds(observation, *serial, *token),
-            "a token is proved that its slot does not hold",
-        ),
+        Effect::Grant { serial, token, .. } => is_attempted(observation, *serial, *token),
+        Effect::Prove { serial, token, inheritance, .. } => {
+            is_attempted(observation, *serial, *token)?;
+            let named = inheritance.from.iter().all(|from| observation.ledger.names_token(*from));
+            require(named, "links are taken over from a token that is not this object's")
+        }
         Effect::Condemn { serial, .. } => condemn(observation, *serial),
         Effect::LabelCommitted(serial) => {
             require(is_current(observation, *serial), "a slot is labelled that is not that of current")
@@ -57,6 +59,11 @@ fn is_current(observation: &Observation, serial: Serial) -> bool {
 
 fn holds(observation: &Observation, serial: Serial, token: TokenId) -> bool {
     observation.slot(serial).and_then(|slot| slot.token()) == Some(token)
+}
+
+fn is_attempted(observation: &Observation, serial: Serial, token: TokenId) -> Result<(), Objection> {
+    let is_held = is_next(observation, serial) && holds(observation, serial, token);
+    require(is_held, "a token is proved that its slot does not hold")
 }
 
 fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) -> Result<(), Objection> {

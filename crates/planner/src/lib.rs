@@ -19,6 +19,7 @@ pub mod interlock;
 pub mod invariant;
 pub mod ledger;
 pub mod legacy;
+pub mod link;
 pub mod mark;
 pub mod observation;
 pub mod permission;

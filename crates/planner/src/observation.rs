@@ -154,10 +154,21 @@ pub enum TroubleKind {
     DbtUnavailable,
     /// A live check could not be made.
     VerificationInconclusive,
+    /// dbt refused to link a Semantic Layer credential to the new token.
+    LinkRefused,
+    /// The Semantic Layer credentials of a token that may have some could not be read.
+    LinksUnreadable,
     /// The API server refused a write of the target.
     SecretRefused,
     /// Anything else of Kubernetes; a retry mends it.
     Cluster,
+}
+
+impl TroubleKind {
+    /// Whether the links of the token that is replaced could not be carried over. A person must act.
+    pub fn is_about_links(self) -> bool {
+        matches!(self, Self::LinkRefused | Self::LinksUnreadable)
+    }
 }
 
 impl Observation {

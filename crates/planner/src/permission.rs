@@ -89,6 +89,13 @@ pub fn is_known(set: &PermissionSet) -> bool {
     TABLE.iter().any(|entry| entry.set == set.as_str())
 }
 
+/// Whether Semantic Layer credentials can be linked to a token with this set, as far as known: dbt asks for
+/// `semantic_layer_only` on tokens that query the Semantic Layer [DOC], and that no other known set will do is [ASSUMED].
+/// Of one that the table does not know it cannot be ruled out.
+pub fn may_be_linked(set: &PermissionSet) -> bool {
+    family(set).is_none_or(|family| family == Family::SemanticLayer)
+}
+
 /// Whether trying these rows takes an environment.
 pub fn needs_environment(rows: &GrantRows) -> bool {
     families(rows).iter().any(|(family, _)| matches!(family, Family::Discovery | Family::SemanticLayer))
@@ -213,6 +220,15 @@ mod tests {
             assert_eq!(needs_environment(&rows(&[(granted, 7)])), expected, "{granted}");
         }
         assert!(needs_environment(&rows(&[("job_admin", 0), ("metadata_only", 0)])));
+    }
+
+    #[test]
+    fn links_are_for_the_semantic_layer_and_for_what_is_not_known() {
+        for (set, expected) in
+            [("semantic_layer_only", true), ("brand_new", true), ("metadata_only", false), ("account_admin", false)]
+        {
+            assert_eq!(may_be_linked(&PermissionSet::new(set)), expected, "{set}");
+        }
     }
 
     #[test]

@@ -186,8 +186,12 @@ fn holds_back(trouble: &Trouble, step: &Step, now: Timestamp) -> bool {
     trouble.retry_at > now && concerns(trouble, step)
 }
 
-/// Whether the failure was one of this step's side: dbt's failures concern what needs dbt, the cluster's what needs it.
+/// Whether the failure was one of this step's side: dbt's failures concern what needs dbt, the cluster's what needs it, and
+/// those of links nothing but the proof that carries them over.
 pub(crate) fn concerns(trouble: &Trouble, step: &Step) -> bool {
+    if trouble.kind.is_about_links() {
+        return matches!(step, Step::Act(Effect::Prove { .. }));
+    }
     let needs_dbt = match step {
         Step::Read(_) => true,
         Step::Act(effect) => effect.calls_dbt(),

@@ -9,6 +9,7 @@ use dbt_token_planner::grant::{GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Installation, OwnerUid, PermissionSet, ProjectId, Serial, TokenId, TokenUid,
 };
+use dbt_token_planner::link::Link;
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{Owner, Project, Token};
 use dbt_token_planner::permission::Probe;
@@ -63,6 +64,7 @@ pub(super) fn marked(id: i64, owner: &str, serial: i64) -> Token {
         rows: GrantRows::default(),
         created_at: None,
         last_used: None,
+        shows_links: false,
     }
 }
 
@@ -149,6 +151,14 @@ impl Backend for FakeBackend {
 
     async fn verify(&self, _: Probe, _: &TokenString) -> Verdict {
         unreachable!("an account proves no token")
+    }
+
+    async fn links(&self) -> Result<Vec<Link>, BackendError> {
+        unreachable!("an account replaces no token")
+    }
+
+    async fn link(&self, _: Link) -> Result<(), BackendError> {
+        unreachable!("an account replaces no token")
     }
 
     async fn revoke(&self, token: TokenId) -> Result<(), BackendError> {

@@ -4,14 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dbt_token_planner::grant::{GrantRow, GrantRows, Scope};
-use dbt_token_planner::identity::{AccountId, EnvironmentId, PermissionSet, ProjectId, TokenId, TokenUid, WriteCategory};
+use dbt_token_planner::identity::{
+    AccountId, CredentialId, EnvironmentId, PermissionSet, ProjectId, TokenId, TokenUid, WriteCategory,
+};
+use dbt_token_planner::link::Link;
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{Project, Token};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::credential::is_sendable;
 use super::wire::{
-    self, OlderPermission, RequestedGrant, WireAccount, WireCreated, WireEnvironment, WireGrant, WireProject, WireToken,
+    self, OlderPermission, RequestedGrant, WireAccount, WireCreated, WireCredential, WireEnvironment, WireGrant, WireMapping,
+    WireProject, WireToken,
 };
 use crate::backend::{AccountInfo, Created};
 use crate::token::TokenString;
@@ -50,7 +55,13 @@ pub(super) fn token(wire: WireToken, account: AccountId) -> Result<Token, Disbel
         rows,
         created_at: time(wire.created_at, id, "created_at")?,
         last_used: time(wire.last_used, id, "last_used")?,
+        shows_links: !is_nothing(&wire.semantic_layer_credentials),
     })
+}
+
+/// Null or an empty list; anything else says that there is something, in whatever form.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn time(text: Option<String>, id: i64, field: &str) -> Result<Option<Timestamp>, Disbelief> {
@@ -123,6 +134,37 @@ pub(super) fn environments(
         *known = rank.min(*known);
     }
     Ok(best.into_iter().map(|(project, (_, id))| (project, EnvironmentId(id))).collect())
+}
+
+/// What active Semantic Layer credentials are linked to. One whose tokens or whose project are missing is not believed: read
+/// leniently it would look like one that is linked to nothing, and a rotation would lose its links.
+pub(super) fn links(wire: Vec<WireCredential>, account: AccountId) -> Result<Vec<Link>, Disbelief> {
+    let mut links = Vec::new();
+    for credential in wire {
+        let id = credential.id;
+        same_account(credential.account_id, account)?;
+        if credential.state.is_some_and(|state| state != ACTIVE) {
+            continue;
+        }
+        let project = credential.project_id.ok_or_else(|| format!("Semantic Layer credential {id} comes without its project"))?;
+        let tokens =
+            credential.service_tokens.ok_or_else(|| format!("Semantic Layer credential {id} comes without its tokens"))?;
+        let link = |token: i64| Link { project: ProjectId(project), credential: CredentialId(id), token: TokenId(token) };
+        links.extend(tokens.iter().map(|token| link(token.id)));
+    }
+    Ok(links)
+}
+
+/// A link in the form in which it is made.
+pub(super) fn mapping(link: Link, account: AccountId) -> WireMapping {
+    WireMapping {
+        id: None,
+        account_id: account.0,
+        project_id: link.project.0,
+        semantic_layer_credentials_id: link.credential.0,
+        service_token_id: link.token.0,
+        state: ACTIVE,
+    }
 }
 
 /// The account that answered.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::call::Route;
 use super::classify::{Effect, Problem};
-use super::wire::{self, Envelope, WireEnvironment, WireProject, WireToken};
+use super::wire::{self, Envelope, WireCredential, WireEnvironment, WireProject, WireToken};
 use super::{DbtCloud, Failed};
 
 /// Items asked for at once: the most that multi-tenant dbt allows `[DOC]`.
@@ -36,6 +36,12 @@ impl Item for WireProject {
 }
 
 impl Item for WireEnvironment {
+    fn id(&self) -> i64 {
+        self.id
+    }
+}
+
+impl Item for WireCredential {
     fn id(&self) -> i64 {
         self.id
     }

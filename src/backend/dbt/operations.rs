@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dbt_token_planner::grant::GrantRows;
 use dbt_token_planner::identity::{EnvironmentId, ProjectId, TokenId};
+use dbt_token_planner::link::Link;
 use dbt_token_planner::observation::{Project, Token};
 use dbt_token_planner::permission::Probe;
 use hyper::Method;
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use super::call::Route;
 use super::classify::{Effect, Problem};
-use super::wire::{CreateRequest, Envelope, WireAccount, WireCreated, WireEnvironment, WireProject, WireToken};
+use super::wire::{CreateRequest, Envelope, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject, WireToken};
 use super::{DbtCloud, Failed, convert, wire};
 use crate::backend::{AccountInfo, Backend, BackendError, Created, ErrorClass, Lookup, Verdict};
 use crate::token::TokenString;
@@ -38,6 +39,14 @@ static GRANT: Route = Route {
     operation: "grant_permissions",
     method: Method::POST,
     template: "/api/v3/accounts/{account}/service-tokens/{token}/permissions/",
+    effect: Effect::Change,
+    may_repeat: false,
+};
+static CREDENTIALS: Route = read("list_semantic_layer_credentials", "/api/v3/accounts/{account}/semantic-layer-credentials/");
+static LINK: Route = Route {
+    operation: "link_semantic_layer_credential",
+    method: Method::POST,
+    template: "/api/v3/accounts/{account}/semantic-layer-credential-to-service-token-mapping/",
     effect: Effect::Change,
     may_repeat: false,
 };
@@ -137,6 +146,23 @@ impl DbtCloud {
         Ok(())
     }
 
+    /// The list is documented with a filter by project; that it shows every project without one is [ASSUMED].
+    async fn list_links(&self) -> Result<Vec<Link>, Failed> {
+        let what = "list the Semantic Layer credentials";
+        let path = format!("/api/v3/accounts/{}/semantic-layer-credentials/", self.account);
+        let wire: Vec<WireCredential> = self.pages(&CREDENTIALS, &path, what).await?;
+        convert::links(wire, self.account).map_err(self.unbelieved(what))
+    }
+
+    /// The call is not documented; dbt's own Terraform provider makes it [TF].
+    async fn post_link(&self, link: Link) -> Result<(), Failed> {
+        let what = format!("link Semantic Layer credential {} to token {}", link.credential, link.token);
+        let body = self.json(&convert::mapping(link, self.account), &what)?;
+        let path = format!("/api/v3/accounts/{}/semantic-layer-credential-to-service-token-mapping/", self.account);
+        self.admin(&LINK, &path, Some(body), &what).await?;
+        Ok(())
+    }
+
     async fn delete_token(&self, token: TokenId) -> Result<(), Failed> {
         let what = format!("revoke token {token}");
         let call = self.admin_call(&REVOKE, &self.token_path(token), None).map_err(|problem| self.failed(&what, problem))?;
@@ -190,6 +216,14 @@ impl Backend for DbtCloud {
 
     async fn verify(&self, probe: Probe, token: &TokenString) -> Verdict {
         self.try_token(probe, token).await
+    }
+
+    async fn links(&self) -> Result<Vec<Link>, BackendError> {
+        self.list_links().await.map_err(|error| *error)
+    }
+
+    async fn link(&self, link: Link) -> Result<(), BackendError> {
+        self.post_link(link).await.map_err(|error| *error)
     }
 
     async fn revoke(&self, token: TokenId) -> Result<(), BackendError> {

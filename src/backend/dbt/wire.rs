@@ -57,6 +57,9 @@ pub(super) struct WireToken {
     pub(super) permission_grants: Option<Vec<WireGrant>>,
     pub(super) created_at: Option<String>,
     pub(super) last_used: Option<String>,
+    /// Null in every answer that was seen `[OBS]`, so its form is unknown.
+    #[serde(default)]
+    pub(super) semantic_layer_credentials: Value,
 }
 
 /// One row of a token's permissions as dbt reports it.
@@ -100,6 +103,34 @@ pub(super) struct WireEnvironment {
     /// `production`, `staging` or null.
     pub(super) deployment_type: Option<String>,
     pub(super) state: Option<i64>,
+}
+
+/// A Semantic Layer credential of the list `[DOC]`.
+#[derive(Deserialize)]
+pub(super) struct WireCredential {
+    pub(super) id: i64,
+    pub(super) account_id: Option<i64>,
+    pub(super) project_id: Option<i64>,
+    pub(super) state: Option<i64>,
+    pub(super) service_tokens: Option<Vec<WireLinkedToken>>,
+}
+
+/// A token that a credential is linked to.
+#[derive(Deserialize)]
+pub(super) struct WireLinkedToken {
+    pub(super) id: i64,
+}
+
+/// A link, as it is made `[TF]`.
+#[derive(Serialize)]
+pub(super) struct WireMapping {
+    /// dbt gives it one.
+    pub(super) id: Option<i64>,
+    pub(super) account_id: i64,
+    pub(super) project_id: i64,
+    pub(super) semantic_layer_credentials_id: i64,
+    pub(super) service_token_id: i64,
+    pub(super) state: i64,
 }
 
 /// The account. `plan` is an open list.

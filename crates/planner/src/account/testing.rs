@@ -100,6 +100,7 @@ pub(crate) fn token(id: i64, mark: Option<Mark>) -> Token {
         rows: GrantRows::default(),
         created_at: None,
         last_used: None,
+        shows_links: false,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::fixture::{object, rows};
 use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, Installation, RenderRule};
 use crate::ledger::{Attempt, Cause, Entry};
+use crate::link::Inheritance;
 use crate::observation::CondemnedReason::Superseded;
 use crate::observation::{Condemnation, Observation};
 
@@ -101,7 +102,14 @@ fn only_what_a_slot_holds_is_proved() {
     let attempt = || object().claimed().attempt(6, Cause::First, 0).filled_slot(6, 2206);
     let (serial, token) = (Serial(6), TokenId(2206));
     let grant = Effect::Grant { serial, token, rows: rows(&[]) };
-    let prove = Effect::Prove { serial, token, probes: Vec::new(), committed: Box::default() };
+    let inherit = |from: &[i64]| Effect::Prove {
+        serial,
+        token,
+        probes: Vec::new(),
+        inheritance: Inheritance { from: from.iter().copied().map(TokenId).collect(), ..Inheritance::default() },
+        committed: Box::default(),
+    };
+    let prove = inherit(&[]);
     let objection = "a token is proved that its slot does not hold";
     for effect in [grant, prove] {
         allowed(&attempt(), &effect);
@@ -109,6 +117,11 @@ fn only_what_a_slot_holds_is_proved() {
         refused(&attempt().slot_lost(6).empty_slot(6), &effect, objection);
         refused(&attempt().slot_lost(6).filled_slot(6, 9), &effect, objection);
         refused(&attempt().with(|it| it.ledger.next = None), &effect, objection);
+    }
+    let second = || published().retiring(4, 2190, 9).attempt(6, Cause::Requested, 0).filled_slot(6, 2206);
+    allowed(&second(), &inherit(&[2202, 2190]));
+    for foreign in [17, 2206] {
+        refused(&second(), &inherit(&[2202, foreign]), "links are taken over from a token that is not this object's");
     }
 }
 

@@ -83,6 +83,9 @@ pub struct Token {
     pub created_at: Option<Timestamp>,
     /// When dbt last saw it used.
     pub last_used: Option<Timestamp>,
+    /// Whether dbt shows Semantic Layer credentials that are linked to it. No sign of the opposite: in every list that was
+    /// seen dbt shows none, whatever is linked.
+    pub shows_links: bool,
 }
 
 /// An active project of the account.

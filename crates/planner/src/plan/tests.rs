@@ -6,7 +6,9 @@ use crate::fixture::{at, now, object, planned};
 use crate::identity::{Installation, RenderRule};
 use crate::ledger::Cause;
 use crate::ledger::Ledger;
-use crate::observation::TroubleKind::{Cluster, DbtUnavailable, SecretRefused, VerificationInconclusive};
+use crate::observation::TroubleKind::{
+    Cluster, DbtUnavailable, LinkRefused, LinksUnreadable, SecretRefused, VerificationInconclusive,
+};
 
 fn check(observation: &Observation, expected: &str) {
     assert_eq!(planned(&observation.plan()), expected);
@@ -63,6 +65,13 @@ fn a_failure_holds_back_what_needs_the_same_side() {
     check(&unpublished().listed(3, 2183).troubled(SecretRefused, 20), "revoke 3:2183 Stray until +20");
     check(&filled().troubled(VerificationInconclusive, 20), "wait Trouble until +20");
     check(&object().listless().troubled(DbtUnavailable, 20), "wait Trouble until +20");
+    // Links that cannot be carried over hold back the proof alone.
+    for links in [LinkRefused, LinksUnreadable] {
+        check(&filled().troubled(links, 20), "wait Trouble until +20");
+        check(&filled().listed(3, 2183).troubled(links, 20), "revoke 3:2183 Stray");
+        check(&object().listless().troubled(links, 20), "read tokens");
+        check(&unpublished().troubled(links, 20), "project 5:2202");
+    }
     check(&object().published(5, 2202).troubled(DbtUnavailable, 20), "settled");
     check(&object().not_ready().troubled(DbtUnavailable, 20), "wait AccountNotReady");
 }

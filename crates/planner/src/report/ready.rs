@@ -110,6 +110,10 @@ fn deleting(observation: &Observation, step: &Step) -> Verdict {
 /// A failure for good is said when the attempt is given up, and stays until the next attempt has an end of its own.
 fn lasting(observation: &Observation, step: &Step) -> Option<Verdict> {
     let attempt = observation.ledger.next.as_ref()?;
+    // A later attempt that waits for its links has come further than the one that failed before it.
+    if *step == Step::Wait(Wait::Trouble) && observation.trouble.as_ref().is_some_and(|it| it.kind.is_about_links()) {
+        return None;
+    }
     if let Step::Act(Effect::WriteLedger { entry: LedgerEntry::GiveUp, .. }) = step {
         return condemned(observation);
     }
@@ -133,10 +137,7 @@ fn condemned(observation: &Observation) -> Option<Verdict> {
             Some(Verdict::stall("GrantsDiffer", format!("{}; token {token} is revoked", why.detail)))
         }
         CondemnedReason::VerificationRefused => {
-            let stays = observation
-                .ledger
-                .current
-                .map_or_else(|| "nothing is published".into(), |current| format!("token {} stays published", current.token));
+            let stays = what_stays(observation);
             let message = format!(
                 "new token {token} was refused ({}) and is revoked; {stays}; check IP restrictions and endpoints",
                 why.detail
@@ -144,6 +145,11 @@ fn condemned(observation: &Observation) -> Option<Verdict> {
             Some(Verdict::stall("VerificationRefused", message))
         }
     }
+}
+
+fn what_stays(observation: &Observation) -> String {
+    let current = observation.ledger.current;
+    current.map_or_else(|| "nothing is published".into(), |current| format!("token {} stays published", current.token))
 }
 
 fn suspended(observation: &Observation, published: Option<&Published>) -> Verdict {
@@ -206,7 +212,8 @@ fn untried(observation: &Observation, published: &Published) -> Vec<String> {
 /// generation was in order before.
 fn is_steady(observation: &Observation, step: &Step, published: Option<&Published>) -> bool {
     let in_place = published.is_some_and(|published| observation.target_holds(published.token));
-    let refused = observation.trouble.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::SecretRefused);
+    let stalls = |trouble: &Trouble| trouble.kind == TroubleKind::SecretRefused || trouble.kind.is_about_links();
+    let refused = observation.trouble.as_ref().is_some_and(stalls);
     if !in_place || refused && *step == Step::Wait(Wait::Trouble) {
         return false;
     }
@@ -245,7 +252,7 @@ fn waiting(observation: &Observation, step: &Step) -> Verdict {
         Step::Wait(Wait::AccountMissing) => {
             Verdict::progressing(format!("waiting for DbtAccount {account}, which does not exist yet"))
         }
-        Step::Wait(Wait::Trouble) => troubled(observation.trouble.as_ref()),
+        Step::Wait(Wait::Trouble) => troubled(observation),
         Step::Wait(Wait::Budget { limit, free_at }) => {
             let message = format!(
                 "limits.mintsPerHour ({limit}) of DbtAccount {account} is used up; free at {}; wait, or raise it",
@@ -262,8 +269,8 @@ fn waiting(observation: &Observation, step: &Step) -> Verdict {
     }
 }
 
-fn troubled(trouble: Option<&Trouble>) -> Verdict {
-    let Some(trouble) = trouble else { return Verdict::progressing("trying again") };
+fn troubled(observation: &Observation) -> Verdict {
+    let Some(trouble) = &observation.trouble else { return Verdict::progressing("trying again") };
     let since = crate::stage::retire::minute(trouble.since);
     match trouble.kind {
         TroubleKind::DbtUnavailable => {
@@ -278,8 +285,15 @@ fn troubled(trouble: Option<&Trouble>) -> Verdict {
             "SecretRefused",
             format!("{}; check quota, admission policy and RBAC of the namespace", trouble.message),
         ),
+        TroubleKind::LinkRefused => link_failed(observation, trouble, "link it in dbt, or mend the credential's rights"),
+        TroubleKind::LinksUnreadable => link_failed(observation, trouble, "mend the credential's rights"),
         TroubleKind::Cluster => Verdict::progressing(format!("{} since {since}", trouble.message)).retried(),
     }
+}
+
+fn link_failed(observation: &Observation, trouble: &Trouble, remedy: &str) -> Verdict {
+    let message = format!("{}; {}; {remedy}", trouble.message, what_stays(observation));
+    Verdict::stall("SemanticLayerLinkFailed", message)
 }
 
 pub(super) fn token_usable(observation: &Observation, published: Option<&Published>) -> Condition {

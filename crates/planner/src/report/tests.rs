@@ -9,7 +9,9 @@ use crate::effect::{Effect, LetGo, Outcome, RevokedBecause};
 use crate::fixture::{at, grant, now, object, permission, rows};
 use crate::identity::{RenderRule, Serial};
 use crate::observation::CondemnedReason::{GrantsDiffer, Superseded, VerificationRefused};
-use crate::observation::TroubleKind::{Cluster, DbtUnavailable, SecretRefused, VerificationInconclusive as Inconclusive};
+use crate::observation::TroubleKind::{
+    Cluster, DbtUnavailable, LinkRefused, LinksUnreadable, SecretRefused, VerificationInconclusive as Inconclusive,
+};
 use crate::observation::{Account, Condemnation, Observation, Reading, Target};
 use crate::plan::Step;
 
@@ -223,6 +225,34 @@ fn what_a_person_must_mend_is_stalled_with_its_remedy() {
         "Unprobeable",
         "no call can try brand_new; set verification.environmentId, or verification.allowUnproven: true",
     );
+}
+
+#[test]
+fn links_that_cannot_be_carried_over_stall_every_rotation() {
+    let proving = |failures| {
+        requested().attempt(6, Cause::Requested, failures).filled_slot(6, 2206).listed(6, 2206).with(|it| it.generation = 2)
+    };
+    let refused = "it failed; token 2202 stays published; link it in dbt, or mend the credential's rights";
+    stalled(&proving(0).troubled(LinkRefused, 20), "SemanticLayerLinkFailed", refused);
+    let unreadable = "it failed; token 2202 stays published; mend the credential's rights";
+    stalled(&proving(0).troubled(LinksUnreadable, 20), "SemanticLayerLinkFailed", unreadable);
+    usable(&proving(0).troubled(LinkRefused, 20), "True VerificationPassed: dbt accepted token 2202 when it was last tried");
+    // It is told until the next try has succeeded, and over what an earlier attempt failed with.
+    let told =
+        |it: Observation| check(&it, &format!("False SemanticLayerLinkFailed, Stalled SemanticLayerLinkFailed: {refused}"));
+    told(written(proving(0).troubled(LinkRefused, 20)).troubled(LinkRefused, 0));
+    let failed_before = proving(1).with(|it| {
+        it.record.observed_generation = 2;
+        it.record.conditions.push(Condition {
+            kind: ConditionType::Stalled,
+            status: ConditionStatus::True,
+            reason: "VerificationRefused".into(),
+            message: "of an earlier token".into(),
+        });
+    });
+    told(failed_before.troubled(LinkRefused, 20));
+    // What is not held back by it is told as it is.
+    check(&published().troubled(LinkRefused, 20), PUBLISHED);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::gate;
 use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, TokenId};
 use crate::ledger::{Attempt, Opening};
+use crate::link;
 use crate::mark::Mark;
 use crate::observation::{Account, Condemnation, Life, Observation, OpenAccount, Slot, SlotContent, Target};
 use crate::plan::{Block, Step, Turn, Wait};
@@ -215,8 +216,9 @@ fn prove(facts: &Facts<'_>, attempt: &Attempt, token: TokenId) -> Result<Turn, T
     let observation = facts.observation;
     let probes = gate::provable(observation, facts.desired, &facts.wanted)?;
     let usable = observation.current_is_usable();
+    let inheritance = link::inheritance(observation, &facts.wanted);
     let committed = Box::new(observation.ledger.committed(token, usable, observation.rotate_at.clone()));
-    Ok(Turn::act(Effect::Prove { serial: attempt.serial, token, probes, committed }))
+    Ok(Turn::act(Effect::Prove { serial: attempt.serial, token, probes, inheritance, committed }))
 }
 
 /// What a failed mint or proof leads to, at once.

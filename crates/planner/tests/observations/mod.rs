@@ -230,6 +230,7 @@ fn token() -> impl Strategy<Value = Token> {
             rows,
             created_at,
             last_used,
+            shows_links: false,
         },
     )
 }
@@ -455,7 +456,7 @@ fn attempting() -> impl Strategy<Value = Observation> {
 fn listed_token(id: TokenId, mark: Mark, rows: GrantRows) -> Token {
     let name = mark.name("finance/dagster");
     let uid = TokenUid::new("abcdefg");
-    Token { id, uid, name, mark: Some(mark), active: true, rows, created_at: None, last_used: None }
+    Token { id, uid, name, mark: Some(mark), active: true, rows, created_at: None, last_used: None, shows_links: false }
 }
 
 /// Any observation at all.

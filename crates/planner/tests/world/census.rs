@@ -26,6 +26,9 @@ pub const RETAINED_DEAD: u16 = 1 << 12;
 /// Two tokens were made for one serial.
 pub const MADE_TWICE: u16 = 1 << 13;
 
+/// A token was committed without the links of those before it.
+pub const UNLINKED: u16 = 1 << 14;
+
 /// The bit of a violation in `Ghosts::broken`.
 pub fn flag(violation: Violation) -> u16 {
     1 << match violation {
@@ -165,6 +168,7 @@ pub fn properties() -> Vec<Property<Checked>> {
         Property::always(CLEAN_END, |_, world| holds(world, LEAK_AT_DELETION)),
         Property::always(RETAINED, |_, world| holds(world, RETAINED_DEAD)),
         Property::always(ONCE, |model, world| !model.configuration.alone() || holds(world, MADE_TWICE)),
+        Property::always(LINKED, |_, world| holds(world, UNLINKED)),
         Property::always(SETTLES, |model, world| {
             settle::course(world, &model.shared).is_some_and(|length| length <= settle::LONGEST)
         }),
@@ -184,4 +188,5 @@ pub const ALLOWED: &str = "the interlock never objects";
 pub const CLEAN_END: &str = "a clean deletion leaves no published token alive";
 pub const RETAINED: &str = "a retained token lives";
 pub const ONCE: &str = "a replica alone makes one token a serial";
+pub const LINKED: &str = "no token is committed without the links of those before it";
 pub const SETTLES: &str = "one replica alone settles";

@@ -66,7 +66,11 @@ fn begin(world: &mut World, replica: usize, hand: Hand, shared: &Shared, luck: L
             grant(world, tok(*token), rows_number(rows));
             changed_dbt(world, replica);
         }
-        Effect::Prove { serial, token, .. } => prove(world, replica, hand, &job, (ser(*serial), tok(*token)), luck),
+        Effect::Prove { serial, token, inheritance, .. } => {
+            let from: Vec<Tok> = inheritance.from.iter().map(|token| tok(*token)).collect();
+            let inherits = !shared.is(Mutation::ProveWithoutLinks) && from.iter().any(|token| is_linked(world, *token));
+            prove(world, replica, hand, &job, (ser(*serial), tok(*token)), inherits, luck);
+        }
         Effect::Project { serial, token, .. } => {
             if job.record.is_some() && !shared.is(Mutation::ProjectWithoutReport) {
                 if !hand.object_current {
@@ -116,6 +120,11 @@ fn finish(world: &mut World, replica: usize, hand: Hand, token: Tok, shared: &Sh
             }
         }
         Effect::Prove { committed, .. } => {
+            let before = shared.ledger(world.object.ledger);
+            let mut replaced = before.current.iter().chain(&before.retiring).map(|entry| tok(entry.token));
+            if hand.object_current && !world.tokens[usize::from(token)].linked && replaced.any(|token| is_linked(world, token)) {
+                world.ghosts.broken |= census::UNLINKED;
+            }
             let number = shared.ledgers.number(committed.as_ref().clone());
             write_status(world, hand, &job, Some(number), shared);
         }
@@ -213,8 +222,13 @@ fn grant(world: &mut World, token: Tok, rows: u8) {
     }
 }
 
-/// Tries the string in the slot; the commit is an event of its own.
-fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, token): (Ser, Tok), luck: Luck) {
+/// A token that dbt no longer has takes its links with it.
+fn is_linked(world: &World, token: Tok) -> bool {
+    world.tokens.get(usize::from(token)).is_some_and(|token| token.active && token.linked)
+}
+
+/// Tries the string in the slot, and carries links over; the commit is an event of its own.
+fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, token): (Ser, Tok), inherits: bool, luck: Luck) {
     if world.slot(serial).is_none_or(|slot| slot.token != Some(token)) {
         return;
     }
@@ -222,6 +236,7 @@ fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, toke
         return refused(world, replica, hand, job);
     }
     world.tokens[usize::from(token)].used = true;
+    world.tokens[usize::from(token)].linked |= inherits;
     world.replicas[replica].phase = Phase::Half(hand, token);
 }
 

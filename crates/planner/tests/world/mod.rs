@@ -62,6 +62,8 @@ pub struct Token {
     pub active: bool,
     pub rows: u8,
     pub used: bool,
+    /// A Semantic Layer credential is linked to it.
+    pub linked: bool,
 }
 
 /// A slot. Its content only moves forward, so that within one incarnation equal content means equal resourceVersion.
@@ -256,7 +258,7 @@ impl World {
 
     /// dbt makes a token.
     pub fn create(&mut self, serial: Ser, rows: u8) -> Tok {
-        self.tokens.push(Token { serial, mark: Marked::Ours, active: true, rows, used: false });
+        self.tokens.push(Token { serial, mark: Marked::Ours, active: true, rows, used: false, linked: false });
         u8::try_from(self.tokens.len() - 1).expect("few tokens")
     }
 

@@ -54,6 +54,8 @@ pub enum Mutation {
     /// Publishes a token that was seen inactive.
     PublishDead,
     LetGoFirst,
+    /// Commits a new token without the links of the old one.
+    ProveWithoutLinks,
 }
 
 /// What a wrong planner answers.

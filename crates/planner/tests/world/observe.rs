@@ -7,7 +7,8 @@ use std::time::Duration;
 use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects};
 use dbt_token_planner::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
-    AccountId, Fingerprint, Installation, OwnerUid, PermissionSet, RenderRule, Serial, TokenId, TokenUid, WriteCategory,
+    AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, PermissionSet, ProjectId, RenderRule, Serial, TokenId,
+    TokenUid, WriteCategory,
 };
 use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::mark::Mark;
@@ -95,15 +96,17 @@ pub fn rule() -> RenderRule {
     RenderRule::new("rule")
 }
 
-fn permission_set(rows: u8) -> PermissionSet {
-    PermissionSet::new(["", "job_viewer", "job_admin", "account_admin"][usize::from(rows)])
+/// Beside what tells the rows apart, every token may query the Semantic Layer, so that its links have to be carried over.
+fn permission_sets(rows: u8) -> [PermissionSet; 2] {
+    ["semantic_layer_only", ["", "job_viewer", "job_admin", "account_admin"][usize::from(rows)]].map(PermissionSet::new)
 }
 
 pub fn rows(rows: u8) -> GrantRows {
     if rows == NO_ROWS {
         return GrantRows::default();
     }
-    GrantRows::new(vec![GrantRow { permission_set: permission_set(rows), scope: Scope::All, writable: BTreeSet::new() }])
+    let row = |permission_set| GrantRow { permission_set, scope: Scope::All, writable: BTreeSet::new() };
+    GrantRows::new(permission_sets(rows).map(row).to_vec())
 }
 
 pub fn fingerprint(number: u8) -> Fingerprint {
@@ -115,14 +118,11 @@ pub fn rows_number(granted: &GrantRows) -> u8 {
 }
 
 fn desired(object: &Object) -> Desired {
+    let permission = |permission_set| Permission { permission_set, projects: Projects::All, writable: BTreeSet::new() };
     Desired {
         account: "main".into(),
         token_name: "token".into(),
-        permissions: vec![Permission {
-            permission_set: permission_set(object.rows),
-            projects: Projects::All,
-            writable: BTreeSet::new(),
-        }],
+        permissions: permission_sets(object.rows).map(permission).to_vec(),
         secret_name: "token".into(),
         verification_environment: None,
         allow_unproven: false,
@@ -158,6 +158,7 @@ fn token(index: Tok, token: &Token) -> seen::Token {
         rows: rows(token.rows),
         created_at: None,
         last_used: token.used.then(|| time(0)),
+        shows_links: false,
     }
 }
 
@@ -210,7 +211,7 @@ fn account(view: &View, now: Timestamp) -> seen::Account {
         tokens,
         gone: absent.map(|index| (token_id(index), now)).collect(),
         projects: seen::Reading::Known { value: Arc::default(), taken_at: now },
-        environments: seen::Reading::Known { value: Arc::default(), taken_at: now },
+        environments: seen::Reading::Known { value: BTreeMap::from([(ProjectId(1), EnvironmentId(1))]).into(), taken_at: now },
         grants: vec![AccountGrant {
             sets: AllowedSets::Any,
             projects: AllowedProjects::All,

@@ -52,7 +52,11 @@ pub fn start(configuration: &Configuration, shared: &Shared) -> World {
     }
     match configuration.start {
         Start::New => {}
-        Start::Settled => world.ghosts.stored |= 1,
+        Start::Settled => {
+            world.ghosts.stored |= 1;
+            // Somebody has linked a Semantic Layer credential to it.
+            world.tokens[0].linked = true;
+        }
         Start::Copied => {
             world.tokens[0].mark = Marked::OtherInstallation;
             world.slots.clear();

@@ -58,6 +58,7 @@ pub fn all() -> Vec<Wrong> {
         wrong(Mutation::IgnoreSetBack, with::set_back_in_time(), census::ELSEWHERE),
         wrong(Mutation::ActOnOtherInstallation, with::copied_cluster(), census::FOREIGN),
         wrong(Mutation::PublishDead, alone(&[May::Kill], damage(1)), census::SETTLES),
+        wrong(Mutation::ProveWithoutLinks, alone(&[May::Edit], edit), census::LINKED),
         wrong(Mutation::LetGoFirst, alone(&[May::Delete], edit), census::CLEAN_END),
     ]
 }

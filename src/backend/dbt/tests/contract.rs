@@ -5,16 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 
 use dbt_token_planner::grant::{GrantRow, GrantRows, Scope};
-use dbt_token_planner::identity::{EnvironmentId, PermissionSet, ProjectId, TokenId, WriteCategory};
+use dbt_token_planner::identity::{CredentialId, EnvironmentId, PermissionSet, ProjectId, TokenId, WriteCategory};
+use dbt_token_planner::link::Link;
 use dbt_token_planner::permission::Probe;
 use hyper::StatusCode;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::classify::{Effect, judge};
-use super::wire::{Envelope, WireEnvironment, WireProject, WireToken};
+use super::wire::{Envelope, WireCredential, WireEnvironment, WireProject, WireToken};
 use super::*;
 use crate::backend::{Backend, Lookup, Verdict};
+
+/// The one link of the recorded account.
+const LINKED: Link = Link { project: ProjectId(700), credential: CredentialId(5001), token: TokenId(70_471_800_000_101) };
 
 /// One recorded exchange.
 struct Exchange {
@@ -104,7 +108,7 @@ fn sorted(rows: &Value) -> Vec<String> {
 #[tokio::test]
 async fn every_recorded_exchange_is_understood() {
     let exchanges = exchanges();
-    assert!(exchanges.len() >= 37, "only {} files were found", exchanges.len());
+    assert!(exchanges.len() >= 40, "only {} files were found", exchanges.len());
     for exchange in &exchanges {
         if !(read_of(exchange).await || change_of(exchange).await || refusal_of(exchange) || probe_of(exchange).await) {
             assert!(unused(exchange), "{} is not tried by the client's tests; add it here", exchange.name);
@@ -134,6 +138,14 @@ async fn read_of(exchange: &Exchange) -> bool {
             let environments: Vec<WireEnvironment> = exchange.data();
             let found = convert::environments(environments, ACCOUNT).expect("believed");
             assert_eq!(found.get(&ProjectId(700)), Some(&EnvironmentId(218_762)));
+        }
+        "semantic_layer_credentials_list" => {
+            let credentials: Vec<WireCredential> = exchange.data();
+            assert_eq!(convert::links(credentials, ACCOUNT).expect("believed"), [LINKED]);
+        }
+        "semantic_layer_credentials_list_of_all_projects" => {
+            assert_eq!(client.links().await.expect("understood"), [LINKED]);
+            exchange.assert_sent(&server);
         }
         "service_tokens_list" => {
             let tokens: Vec<WireToken> = exchange.data();
@@ -185,6 +197,11 @@ async fn change_of(exchange: &Exchange) -> bool {
             exchange.assert_sent(&server);
             assert_eq!(sorted(&normal(server.seen()[0].json())), sorted(&normal(exchange.request.clone())));
         }
+        "semantic_layer_mapping_create" => {
+            client.link(Link { token: TokenId(70_471_800_000_103), ..LINKED }).await.expect("understood");
+            exchange.assert_sent(&server);
+            assert_eq!(server.seen()[0].json(), exchange.request);
+        }
         "service_token_delete" => {
             client.revoke(TokenId(70_471_800_000_103)).await.expect("understood");
             exchange.assert_sent(&server);
@@ -216,6 +233,8 @@ fn refusal_of(exchange: &Exchange) -> bool {
             ("denied", "check that you have the proper permissions")
         }
         "error_429" => ("throttled", "2026-11-24T08:05:00Z"),
+        "semantic_layer_mapping_create_again" => ("rejected", ""),
+        "semantic_layer_mapping_create_unknown" => ("denied", "check that you have the proper permissions"),
         "service_token_create_without_name" => ("rejected", "name: "),
         "service_token_permissions_assign_again" => ("rejected", "cannot be updated after assigment"),
         _ => return false,
@@ -250,8 +269,6 @@ fn unused(exchange: &Exchange) -> bool {
     matches!(
         exchange.name.as_str(),
         "project_get"
-            | "semantic_layer_credentials_list"
-            | "semantic_layer_mapping_create"
             | "semantic_layer_mapping_delete"
             | "semantic_layer_mappings_list"
             | "service_token_permissions_list"

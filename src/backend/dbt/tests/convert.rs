@@ -87,6 +87,41 @@ fn harmless_gaps_are_filled() {
     assert_eq!((read.name.as_str(), read.mark, read.created_at), ("", None, None));
 }
 
+#[test]
+fn links_that_a_list_shows_are_seen_in_any_form() {
+    let shown = |value: Value| token(item(&[("semantic_layer_credentials", value)]), ACCOUNT).expect("believed").shows_links;
+    for nothing in [json!(null), json!([]), json!("absent")] {
+        assert!(!shown(nothing.clone()), "{nothing}");
+    }
+    for something in [json!([5001]), json!([{"id": 5001}]), json!({"id": 5001}), json!(1)] {
+        assert!(shown(something.clone()), "{something}");
+    }
+}
+
+#[test]
+fn a_credential_without_its_tokens_is_not_one_without_links() {
+    let read = |credentials: Value| links(serde_json::from_value(credentials).expect("well formed"), ACCOUNT);
+    let link = |project, credential, token| Link {
+        project: ProjectId(project),
+        credential: CredentialId(credential),
+        token: TokenId(token),
+    };
+    let two = json!([
+        {"id": 51, "project_id": 7, "account_id": ACCOUNT.0, "state": 1, "service_tokens": [{"id": 2}, {"id": 3}]},
+        {"id": 52, "project_id": 8, "service_tokens": []},
+        {"id": 53, "state": 2, "service_tokens": null},
+    ]);
+    assert_eq!(read(two), Ok(vec![link(7, 51, 2), link(7, 51, 3)]));
+    for (credential, expected) in [
+        (json!({"id": 51, "project_id": 7}), "Semantic Layer credential 51 comes without its tokens"),
+        (json!({"id": 51, "project_id": 7, "service_tokens": null}), "Semantic Layer credential 51 comes without its tokens"),
+        (json!({"id": 51, "service_tokens": []}), "Semantic Layer credential 51 comes without its project"),
+        (json!({"id": 51, "account_id": 1}), "the answer is about account 1, not 70403103922125"),
+    ] {
+        assert_eq!(read(json!([credential])), Err(expected.to_owned()));
+    }
+}
+
 fn answer(change: &[(&str, Value)]) -> Result<Created, Disbelief> {
     let mut body = json!({
         "id": 9, "uid": "k0PqL-2", "account_id": ACCOUNT.0, "token": "tail", "token_string": "dbtc_k0PqL-2tail",

@@ -1,7 +1,10 @@
 //! The operations: what is sent, what an answer proves, and what is never repeated.
 
 use dbt_token_planner::grant::{GrantRow, GrantRows, Scope};
-use dbt_token_planner::identity::{AccountId, EnvironmentId, PermissionSet, ProjectId, TokenId, TokenUid, WriteCategory};
+use dbt_token_planner::identity::{
+    AccountId, CredentialId, EnvironmentId, PermissionSet, ProjectId, TokenId, TokenUid, WriteCategory,
+};
+use dbt_token_planner::link::Link;
 use serde_json::json;
 
 use super::*;
@@ -253,6 +256,38 @@ async fn projects_and_environments_are_read() {
             format!("GET /api/v3/accounts/{account}/environments/?limit=100&offset=0"),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_link_is_made_once_and_never_repeated() {
+    let link = Link { project: ProjectId(7), credential: CredentialId(51), token: TokenId(17) };
+    let others: [(Script, &str); 5] = [
+        (|| Reply::Drop, "ambiguous"),
+        (|| Reply::Text(502, HTML), "ambiguous"),
+        (|| refusal(400, "There is one already."), "rejected"),
+        (not_found, "denied"),
+        (invalid_token, "credential_refused"),
+    ];
+    for (reply, expected) in others {
+        let server = Server::start(move |_| reply()).await;
+        let error = client(&server).link(link).await.expect_err(expected);
+        assert_eq!((error.class.word(), server.seen().len()), (expected, 1));
+        assert_eq!(error.operation, format!("link Semantic Layer credential 51 to token 17 of account {}", ACCOUNT.0));
+    }
+}
+
+#[tokio::test]
+async fn links_are_read_again_and_never_guessed() {
+    let others: [(Script, &str, usize); 3] = [
+        (not_found, "denied", 1),
+        (|| Reply::Text(503, HTML), "unavailable", 3),
+        (|| list(&json!([{"id": 51, "project_id": 7}]), Some(1)), "malformed", 1),
+    ];
+    for (reply, expected, tries) in others {
+        let server = Server::start(move |_| reply()).await;
+        let error = client(&server).links().await.expect_err(expected);
+        assert_eq!((error.class.word(), server.seen().len()), (expected, tries));
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,20 @@ fn a_filled_slot_is_proved_and_committed() {
 }
 
 #[test]
+fn links_are_carried_over_before_the_commit() {
+    let layer = || object().with_desired(|it| it.permissions = vec![permission("semantic_layer_only", &["Finance"])]);
+    let proves = |it: Observation, expected: &str| {
+        check(&it.attempt(6, Cause::Requested, 0).claimed().filled_slot(6, 2206).listed(6, 2206), expected);
+    };
+    proves(layer(), "prove 6:2206 with 1 calls; serial 6, current 6:2206");
+    let links = "prove 6:2206 with 1 calls and links of 2202 2190; serial 6, current 6:2206, retiring 4:2190 5:2202";
+    proves(layer().published(5, 2202).retiring(4, 2190, 9), links);
+    let lost = "prove 6:2206 with 1 calls; serial 6, current 6:2206";
+    proves(layer().published(5, 2202).inactive(2202), lost);
+    proves(published(), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+}
+
+#[test]
 fn what_dbt_granted_is_compared_with_what_was_wanted() {
     let other = |granted: &[(&str, i64)]| {
         let granted = rows(granted);
