@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::control_plane::{Binaries, BinariesError};
+use crate::control_plane::{Binaries, BinariesError, NodeBinaries};
 use crate::{cargo, helm, tidy, wait};
 
 /// What the command takes.
@@ -94,6 +94,7 @@ impl Step {
             Work::Tidy => Ok(tidy::run(&tidy::Arguments {})?),
             Work::ControlPlane => {
                 Binaries::find_or_build()?;
+                NodeBinaries::find_or_build()?;
                 Ok(())
             }
             Work::Helm => {

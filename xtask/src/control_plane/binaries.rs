@@ -1,4 +1,4 @@
-//! Finds the four programs of a control plane, and has them built if there are none.
+//! Finds the four programs of a control plane (and two more where pods shall run), and has them built if there are none.
 //!
 //! They come from the folder named by `KUBEBUILDER_ASSETS`, or from the user's cache folder, or are
 //! built into that from the versions pinned in `tests/control-plane/go.mod`. Nothing is ever
@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::nodes;
 use super::versions::Versions;
 use crate::go::build::{self, Programs, Run};
 use crate::go::module::{self, Module};
@@ -74,6 +75,58 @@ const RUNS: [Run; 2] = [
     },
 ];
 
+/// The programs that make pods run, as far as the API shows it; each an absolute path. Apart from [`Binaries`], since most
+/// tests and the demo do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeBinaries {
+    /// Gives pods their nodes.
+    pub kube_scheduler: PathBuf,
+    /// Stands in for kubelets.
+    pub kwok: PathBuf,
+}
+
+/// The file names, in the order of the fields of [`NodeBinaries`].
+const NODE_PROGRAMS: [&str; 2] = [nodes::SCHEDULER, nodes::KWOK];
+
+const NODE_RUNS: [Run; 1] = [Run {
+    what: "kube-scheduler and kwok",
+    programs: &NODE_PROGRAMS,
+    packages: &["k8s.io/kubernetes/cmd/kube-scheduler", "sigs.k8s.io/kwok/cmd/kwok"],
+    usually: Duration::from_secs(25),
+}];
+
+impl NodeBinaries {
+    /// Finds the programs, or builds them, which is quick once the control plane was built: most of their packages are the
+    /// same. They are in no folder that `KUBEBUILDER_ASSETS` names, so they are always the pinned ones.
+    ///
+    /// # Errors
+    /// If there is no cache folder or the build fails.
+    pub fn find_or_build() -> Result<Self, Error> {
+        let folder = build_missing(
+            "the nodes of the control plane",
+            "run the other tests alone",
+            &NODE_RUNS,
+            Versions::nodes_folder_name,
+        )?;
+        let [kube_scheduler, kwok] = NODE_PROGRAMS.map(|name| folder.join(name));
+        Ok(Self { kube_scheduler, kwok })
+    }
+}
+
+/// Builds what is missing of the pinned versions, and gives the folder.
+fn build_missing(
+    name: &'static str,
+    instead: &'static str,
+    runs: &[Run],
+    folder: fn(&Versions) -> String,
+) -> Result<PathBuf, Error> {
+    let cache = cache::folder("control-plane")?;
+    let module = Module::read(&repository().join("tests/control-plane"))?;
+    let versions = Versions::pinned(&module)?;
+    let programs = Programs { name, instead, module: &module, linker_flags: &versions.linker_flags(), runs };
+    Ok(programs.build_missing(&cache, &folder(&versions))?)
+}
+
 impl Binaries {
     /// Finds the programs, or builds them: about six minutes on two cores, told on standard error.
     ///
@@ -84,17 +137,8 @@ impl Binaries {
         if let Some(directory) = variable(ASSETS_VARIABLE) {
             return Self::in_folder(&directory).map_err(|program| Error::NotInAssets { directory, program });
         }
-        let cache = cache::folder("control-plane")?;
-        let module = Module::read(&repository().join("tests/control-plane"))?;
-        let versions = Versions::pinned(&module)?;
-        let programs = Programs {
-            name: "the control plane for the tests",
-            instead: "set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl",
-            module: &module,
-            linker_flags: &versions.linker_flags(),
-            runs: &RUNS,
-        };
-        let folder = programs.build_missing(&cache, &versions.folder_name())?;
+        let instead = "set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl";
+        let folder = build_missing("the control plane for the tests", instead, &RUNS, Versions::folder_name)?;
         Self::in_folder(&folder).map_err(Error::NotBuilt)
     }
 

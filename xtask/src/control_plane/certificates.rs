@@ -45,6 +45,8 @@ pub(crate) struct Certificates {
     pub(crate) admin: Pair,
     /// The user that the built-in RBAC rules know as the controller manager.
     pub(crate) controller_manager: Pair,
+    /// The user that the built-in RBAC rules know as the scheduler.
+    pub(crate) scheduler: Pair,
     /// Signs service account tokens; `certificate` is the bare public key.
     pub(crate) service_accounts: Pair,
 }
@@ -75,6 +77,7 @@ impl Certificates {
             serving: issue(directory, "serving", &serving, &issuer)?,
             admin: issue(directory, "admin", &client("admin", Some("system:masters")), &issuer)?,
             controller_manager: issue(directory, "controller-manager", &client("system:kube-controller-manager", None), &issuer)?,
+            scheduler: issue(directory, "scheduler", &client("system:kube-scheduler", None), &issuer)?,
             service_accounts: write(directory, "service-accounts", &service_accounts.public_key_pem(), &service_accounts)?,
         })
     }

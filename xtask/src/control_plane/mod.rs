@@ -2,14 +2,15 @@
 //! controller manager, on loopback, gone without a trace when the process that started it is.
 //!
 //! It behaves like a cluster without nodes: TLS, RBAC, admission, garbage collection, namespace
-//! deletion and service account tokens are real; pods are accepted and never run. It must never
+//! deletion and service account tokens are real; pods are accepted and never run, unless
+//! [`Pods::Run`] asks for a scheduler and for nodes that pretend to run them. It must never
 //! reach beyond the machine it runs on, and it keeps nothing between two starts.
 //!
 //! | file | its job |
 //! |---|---|
 //! | `binaries` `versions` | find the programs, or have them built (`crate::go`) from pinned sources |
 //! | `supervisor` `supervised` | the far and the near end of the process that holds the servers |
-//! | `servers` `ports` | the flags of each server |
+//! | `servers` `nodes` `ports` | the flags of each server |
 //! | `certificates` `kubeconfig` `files` | who trusts whom |
 
 mod binaries;
@@ -17,6 +18,7 @@ mod certificates;
 mod error;
 mod files;
 mod kubeconfig;
+mod nodes;
 mod ports;
 mod servers;
 mod supervised;
@@ -29,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub use binaries::{Binaries, Error as BinariesError};
+pub use binaries::{Binaries, Error as BinariesError, NodeBinaries};
 pub use error::Error;
 pub use supervisor::{Afterwards, supervise_if_asked};
 
@@ -42,6 +44,33 @@ use kubeconfig::Identity;
 use servers::Layout;
 
 use crate::wait;
+
+/// The servers that make pods run, and the files that they read.
+struct NodeServers {
+    scheduler: Server,
+    kwok: Server,
+    scheduler_kubeconfig: PathBuf,
+    stages: PathBuf,
+}
+
+impl NodeServers {
+    fn of(layout: &Layout<'_>, programs: &NodeBinaries) -> Self {
+        let scheduler_kubeconfig = layout.directory.join("scheduler.kubeconfig");
+        let kwok_kubeconfig = service_account_kubeconfig(layout.directory, nodes::KWOK_NAMESPACE, nodes::KWOK_ACCOUNT);
+        let stages = layout.directory.join("kwok-stages.yaml");
+        Self {
+            scheduler: nodes::scheduler(layout, &programs.kube_scheduler, &scheduler_kubeconfig),
+            kwok: nodes::kwok(layout, &programs.kwok, &kwok_kubeconfig, &stages),
+            scheduler_kubeconfig,
+            stages,
+        }
+    }
+}
+
+/// A dot is in no namespace, so two accounts never share a file.
+fn service_account_kubeconfig(directory: &Path, namespace: &str, name: &str) -> PathBuf {
+    directory.join(format!("service-account.{namespace}.{name}.kubeconfig"))
+}
 
 /// The start was measured at 3 to 4 s on two idle cores; a machine busy with a build needs several
 /// times that, and one that needs longer than this will not get there.
@@ -69,6 +98,19 @@ pub struct Options {
     pub afterwards: Afterwards,
     /// Further flags of the API server, such as `--feature-gates=...`; they win over the usual ones.
     pub api_server_flags: Vec<String>,
+    /// What becomes of pods.
+    pub pods: Pods,
+}
+
+/// What becomes of pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pods {
+    /// They are accepted and stay pending.
+    #[default]
+    Accepted,
+    /// They are scheduled to the nodes that [`ControlPlane::add_node`] makes, and are shown as running there, with the
+    /// times at which their containers would have started. Costs two more programs.
+    Run,
 }
 
 /// A running control plane. Dropping it, or the death of this process, ends it.
@@ -96,9 +138,13 @@ impl ControlPlane {
     /// (the end of its log is in the error), or if `main` is not prepared.
     pub fn start(options: &Options) -> Result<Self, Error> {
         let binaries = Binaries::find_or_build()?;
+        let node_binaries = match options.pods {
+            Pods::Accepted => None,
+            Pods::Run => Some(NodeBinaries::find_or_build()?),
+        };
         let mut attempt = 1;
         loop {
-            match Self::start_once(binaries.clone(), options) {
+            match Self::start_once(binaries.clone(), node_binaries.as_ref(), options) {
                 Err(Error::ServerEnded { log, .. }) if log.contains("address already in use") && attempt < PORT_ATTEMPTS => {
                     attempt += 1;
                 }
@@ -107,7 +153,7 @@ impl ControlPlane {
         }
     }
 
-    fn start_once(binaries: Binaries, options: &Options) -> Result<Self, Error> {
+    fn start_once(binaries: Binaries, node_binaries: Option<&NodeBinaries>, options: &Options) -> Result<Self, Error> {
         let supervised = Supervised::start(options.afterwards)?;
         let directory = supervised.directory().to_path_buf();
         let certificates = Certificates::write(&directory)?;
@@ -125,10 +171,12 @@ impl ControlPlane {
             controller_manager_kubeconfig: &controller_manager_kubeconfig,
             port,
             api_server_flags: &options.api_server_flags,
+            pods: options.pods,
         };
         let etcd = layout.etcd();
         let api_server = layout.api_server();
         let controller_manager = layout.controller_manager();
+        let node_servers = node_binaries.map(|programs| NodeServers::of(&layout, programs));
         let mut plane = Self {
             supervised,
             admin_kubeconfig: directory.join("admin.kubeconfig"),
@@ -145,7 +193,36 @@ impl ControlPlane {
         plane.start_api_server()?;
         plane.start_server(&controller_manager)?;
         plane.wait_for_controllers()?;
+        if let Some(servers) = node_servers {
+            plane.start_node_servers(&servers)?;
+        }
         Ok(plane)
+    }
+
+    /// Both work by the time a node is ready, see [`Self::add_node`].
+    fn start_node_servers(&mut self, servers: &NodeServers) -> Result<(), Error> {
+        let rights = self.directory().join("kwok-rights.yaml");
+        files::write(&rights, nodes::KWOK_RIGHTS)?;
+        self.run_kubectl(&["apply", "-f", &rights.to_string_lossy()])?;
+        files::write(&servers.stages, nodes::STAGES)?;
+        self.write_kubeconfig(&servers.scheduler_kubeconfig, &Identity::Certificate(&self.certificates.scheduler))?;
+        self.kubeconfig_for_service_account(nodes::KWOK_NAMESPACE, nodes::KWOK_ACCOUNT)?;
+        self.start_server(&servers.scheduler)?;
+        self.start_server(&servers.kwok)
+    }
+
+    /// Adds a node on which pods are shown as running, and waits until it takes some. Only with [`Pods::Run`].
+    ///
+    /// # Errors
+    /// If there is a node of that name, or the node does not become ready in time, as without [`Pods::Run`].
+    pub fn add_node(&mut self, name: &str) -> Result<(), Error> {
+        let manifest = self.directory().join(format!("node.{name}.yaml"));
+        files::write(&manifest, &nodes::node(name))?;
+        self.run_kubectl(&["create", "-f", &manifest.to_string_lossy()])?;
+        self.wait_for("a node without taints", nodes::KWOK, |plane| {
+            let ready = "{.status.conditions[?(@.type==\"Ready\")].status}{.spec.taints}";
+            plane.run_kubectl(&["get", "node", name, "-o", &format!("jsonpath={ready}")]).is_ok_and(|state| state == "True")
+        })
     }
 
     /// A kubeconfig for a member of `system:masters`.
@@ -199,8 +276,7 @@ impl ControlPlane {
     /// If the service account does not exist, or the file cannot be written.
     pub fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
         let token = self.run_kubectl(&["create", "token", name, "-n", namespace, TOKEN_LIFE])?;
-        // A dot is in no namespace, so two accounts never share a file.
-        let path = self.directory().join(format!("service-account.{namespace}.{name}.kubeconfig"));
+        let path = service_account_kubeconfig(self.directory(), namespace, name);
         self.write_kubeconfig(&path, &Identity::Token(token.trim()))?;
         Ok(path)
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Pods;
 use super::binaries::Binaries;
 use super::certificates::Certificates;
 use super::supervisor::Server;
@@ -42,6 +43,8 @@ pub(crate) struct Layout<'a> {
     pub(crate) port: u16,
     /// Further flags of the API server, which win over the ones here.
     pub(crate) api_server_flags: &'a [String],
+    /// Whether there are nodes for the controllers to care for.
+    pub(crate) pods: Pods,
 }
 
 impl Layout<'_> {
@@ -109,7 +112,7 @@ impl Layout<'_> {
             format!("--service-account-private-key-file={}", certificates.service_accounts.key.display()),
             format!("--root-ca-file={}", certificates.authority.display()),
             // All, but for those that care for nodes, volumes and certificates, which are none here.
-            format!("--controllers=*,{}", UNUSED_CONTROLLERS.map(|name| format!("-{name}")).join(",")),
+            format!("--controllers={}", self.controllers()),
             "--profiling=false".to_owned(),
             // Tests wait for a namespace to be gone; with the default of 20 requests a second, its
             // deletion would queue behind the discovery of all kinds.
@@ -125,11 +128,17 @@ impl Layout<'_> {
         self.server(CONTROLLER_MANAGER, &self.binaries.kube_controller_manager, arguments)
     }
 
+    fn controllers(&self) -> String {
+        let is_needed = |name: &str| self.pods == Pods::Run && name == NODE_LIFECYCLE;
+        let unused = UNUSED_CONTROLLERS.into_iter().filter(|name| !is_needed(name));
+        std::iter::once("*".to_owned()).chain(unused.map(|name| format!("-{name}"))).collect::<Vec<_>>().join(",")
+    }
+
     fn etcd_url(&self) -> String {
         format!("unix://{}", self.directory.join("etcd.sock").display())
     }
 
-    fn server(&self, name: &str, program: &Path, arguments: Vec<String>) -> Server {
+    pub(crate) fn server(&self, name: &str, program: &Path, arguments: Vec<String>) -> Server {
         Server {
             name: name.to_owned(),
             program: program.to_path_buf(),
@@ -140,10 +149,13 @@ impl Layout<'_> {
     }
 }
 
+/// Takes the taint off a node that has become ready, with which every node is created.
+const NODE_LIFECYCLE: &str = "node-lifecycle-controller";
+
 /// Controllers with nothing to do on a plane without nodes.
 const UNUSED_CONTROLLERS: [&str; 10] = [
     "node-ipam-controller",
-    "node-lifecycle-controller",
+    NODE_LIFECYCLE,
     "node-route-controller",
     "persistentvolume-attach-detach-controller",
     "persistentvolume-binder-controller",
