@@ -48,6 +48,7 @@ struct Families {
     objects: Family<Kind, Gauge>,
     queue: Family<Kind, Gauge>,
     malformed_slots: Gauge,
+    retirements_blocked: Family<Account, Gauge>,
     events_lost: Counter,
     leader: Gauge,
 }
@@ -117,6 +118,7 @@ impl Default for Families {
             objects: Family::default(),
             queue: Family::default(),
             malformed_slots: Gauge::default(),
+            retirements_blocked: Family::default(),
             events_lost: Counter::default(),
             leader: Gauge::default(),
         };
@@ -175,6 +177,11 @@ impl Families {
         registry.register("objects", "Objects that are watched", self.objects.clone());
         registry.register("queued_objects", "Objects that wait for their turn", self.queue.clone());
         registry.register("malformed_slots", "Secrets with the label of a slot that are none", self.malformed_slots.clone());
+        registry.register(
+            "retirements_blocked",
+            "ServiceTokens with a replaced token that is still in use and kept beyond its deadline",
+            self.retirements_blocked.clone(),
+        );
         registry.register("leader", "1 if this process runs effects, 0 if it stands by", self.leader.clone());
     }
 }
@@ -233,6 +240,16 @@ impl Metrics {
         self.0.malformed_slots.set(signed(count));
     }
 
+    /// A token of an object of this account begins to be kept beyond its deadline.
+    pub fn retirement_blocked(&self, account: &str) {
+        self.0.retirements_blocked.get_or_create(&named(account)).inc();
+    }
+
+    /// It is not kept beyond its deadline any more.
+    pub fn retirement_released(&self, account: &str) {
+        self.0.retirements_blocked.get_or_create(&named(account)).dec();
+    }
+
     /// Events could not be written.
     pub fn event_lost(&self, count: u64) {
         self.0.events_lost.inc_by(count);
@@ -285,6 +302,9 @@ mod tests {
         metrics.objects("ServiceToken", 12);
         metrics.queued("ServiceToken", 3);
         metrics.malformed_slots(1);
+        metrics.retirement_blocked("analytics");
+        metrics.retirement_blocked("analytics");
+        metrics.retirement_released("analytics");
         metrics.event_lost(2);
         metrics.is_leader(true);
         metrics
@@ -307,6 +327,7 @@ mod tests {
             r#"objects{kind="ServiceToken"} 12"#,
             r#"queued_objects{kind="ServiceToken"} 3"#,
             "malformed_slots 1",
+            r#"retirements_blocked{account="analytics"} 1"#,
             "events_lost_total 2",
             "leader 1",
         ] {

@@ -67,7 +67,8 @@ impl AccountHandle {
     pub async fn ensure(&self, need: Need) -> Result<(), ReadError> {
         match account_need(need) {
             Some(need) => self.ensure_for_account(&need).await,
-            None => self.ensure_environments().await,
+            None if need == Need::Environments => self.ensure_environments().await,
+            None => Ok(()),
         }
     }
 

@@ -175,7 +175,8 @@ fn account_need(need: Need) -> Option<AccountNeed> {
         Need::Tokens(time) => Some(AccountNeed::Tokens(time)),
         Need::Token(token) => Some(AccountNeed::Token(token)),
         Need::Projects => Some(AccountNeed::Projects),
-        Need::Environments => None,
+        // The account has no pods; whoever asks for them asks the cluster.
+        Need::Environments | Need::Consumers(_) => None,
     }
 }
 

@@ -11,13 +11,8 @@ use dbt_token_planner::desired::{self as planner, Desired, ProjectReference, Pro
 use dbt_token_planner::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
 use kube::ResourceExt;
 
-use super::v1alpha1::{
-    DeletionPolicy, LegacyPolicy, Permission, ProjectRef, Rotation, ServiceToken, TokenEffective, WritableEnvironment,
-};
-use super::{duration, names, template};
-
-/// Both tokens live at least so long unless the spec says otherwise: longer than a kubelet takes to refresh a volume.
-const RETIRE_AFTER: Duration = Duration::from_secs(10 * 60);
+use super::v1alpha1::{DeletionPolicy, LegacyPolicy, Permission, ProjectRef, ServiceToken, TokenEffective, WritableEnvironment};
+use super::{desired_retirement, duration, names, template};
 
 /// Under this key the bare token stands if the spec has no template.
 pub const DEFAULT_SECRET_KEY: &str = "token";
@@ -52,7 +47,7 @@ pub fn desired(token: &ServiceToken) -> Result<Desired, Refusal> {
         secret_name: spec.secret.name.clone(),
         verification_environment: verification.environment_id.map(EnvironmentId),
         allow_unproven: verification.allow_unproven.unwrap_or(false),
-        retire_after: retire_after(spec.rotation.as_ref())?,
+        retirement: desired_retirement::retirement(spec.rotation.as_ref().and_then(|rotation| rotation.retire.as_ref()))?,
         deletion_policy: deletion_policy(token),
         suspended: spec.suspend.unwrap_or(false),
     })
@@ -97,8 +92,7 @@ pub fn effective(token: &ServiceToken, desired: &Desired) -> TokenEffective {
             }
             .to_owned(),
         ),
-        retire_after: Some(duration::format(desired.retire_after)),
-        ..TokenEffective::default()
+        ..desired_retirement::effective(&desired.retirement)
     }
 }
 
@@ -115,11 +109,7 @@ fn unserved_field(token: &ServiceToken) -> Option<&'static str> {
         ("dryRun", spec.dry_run == Some(true)),
         ("rotation.maxAge", rotation.max_age.is_some()),
         ("rotation.windows", rotation.windows.is_some_and(|windows| !windows.is_empty())),
-        ("rotation.retire.volumeSync", retire.volume_sync.is_some()),
-        ("rotation.retire.quietPeriod", retire.quiet_period.is_some()),
         ("rotation.retire.restart", retire.restart.is_some_and(|kinds| !kinds.is_empty())),
-        ("rotation.retire.deadline", retire.deadline.is_some()),
-        ("rotation.retire.onDeadline", retire.on_deadline.is_some()),
         // One that differs was left behind from last time and counts for nothing.
         (
             "metadata.annotations[tokens.dbt-operator.dev/compromised]",
@@ -167,11 +157,6 @@ fn check_secret(token: &ServiceToken) -> Result<(), Refusal> {
 
 fn token_name(token: &ServiceToken) -> String {
     token.spec.token_name.clone().unwrap_or_else(|| format!("{}/{}", token.namespace().unwrap_or_default(), token.name_any()))
-}
-
-fn retire_after(rotation: Option<&Rotation>) -> Result<Duration, Refusal> {
-    let after = rotation.and_then(|rotation| rotation.retire.as_ref()).and_then(|retire| retire.after.as_deref());
-    read_duration("rotation.retire.after", after, RETIRE_AFTER)
 }
 
 /// Reads a duration, or takes the default if there is none.
@@ -292,7 +277,7 @@ mod tests {
     fn what_is_left_out_gets_the_defaults() {
         let declared = read(json!({})).expect("valid");
         assert_eq!(declared.token_name, "finance/ci");
-        assert_eq!(declared.retire_after, Duration::from_secs(600));
+        assert_eq!(declared.retirement.after, Duration::from_secs(600));
         assert_eq!(declared.deletion_policy, planner::DeletionPolicy::Revoke);
         assert!(!declared.suspended && !declared.allow_unproven && declared.verification_environment.is_none());
         assert_eq!(
@@ -322,7 +307,7 @@ mod tests {
         }))
         .expect("valid");
         assert_eq!(declared.token_name, "ci of finance");
-        assert_eq!(declared.retire_after, Duration::from_secs(5400));
+        assert_eq!(declared.retirement.after, Duration::from_secs(5400));
         assert_eq!(declared.verification_environment, Some(EnvironmentId(218_762)));
         assert!(declared.suspended && declared.allow_unproven);
         assert_eq!(declared.deletion_policy, planner::DeletionPolicy::Retain);
@@ -339,11 +324,7 @@ mod tests {
             (json!({"dryRun": true}), "dryRun"),
             (json!({"rotation": {"maxAge": "90d"}}), "rotation.maxAge"),
             (json!({"rotation": {"windows": [{"schedule": "0 2 * * SAT", "duration": "4h"}]}}), "rotation.windows"),
-            (json!({"rotation": {"retire": {"volumeSync": "3m"}}}), "rotation.retire.volumeSync"),
-            (json!({"rotation": {"retire": {"quietPeriod": "15m"}}}), "rotation.retire.quietPeriod"),
             (json!({"rotation": {"retire": {"restart": ["Deployment"]}}}), "rotation.retire.restart"),
-            (json!({"rotation": {"retire": {"deadline": "14d"}}}), "rotation.retire.deadline"),
-            (json!({"rotation": {"retire": {"onDeadline": "Hold"}}}), "rotation.retire.onDeadline"),
         ] {
             not_implemented(spec, json!({}), Some(field));
         }
@@ -399,6 +380,6 @@ mod tests {
         assert_eq!(values.secret_keys, ["token"]);
         assert_eq!(values.retire_after.as_deref(), Some("1h30m"));
         assert_eq!((values.deletion_policy.as_deref(), values.legacy.as_deref()), (Some("Revoke"), Some("Rotate")));
-        assert_eq!(values.quiet_period, None);
+        assert_eq!(values.quiet_period.as_deref(), Some("15m"));
     }
 }

@@ -8,6 +8,7 @@
 pub mod crd;
 pub mod desired;
 pub mod desired_account;
+mod desired_retirement;
 pub mod duration;
 #[cfg(test)]
 mod manifests;

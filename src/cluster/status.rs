@@ -148,7 +148,7 @@ fn retiring(token: &RetiringReport, previous: &[api::RetiringToken]) -> api::Ret
         uid: token.uid.as_ref().map(|uid| cut_to_characters(uid.as_str(), LONGEST_UID)).or(before.uid),
         creation_time: token.created_at.map(time).or(before.creation_time),
         replacement_time: token.replaced_at.map(time).or(before.replacement_time),
-        deadline_time: None,
+        deadline_time: token.deadline_at.map(time),
         waiting_for: token
             .waiting_for
             .iter()

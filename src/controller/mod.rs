@@ -36,6 +36,7 @@ use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 use crate::backend::dbt::{Meter, Now, Timing};
 use crate::clock::Clock;
 use crate::cluster::account_access::AccountAccess;
+use crate::cluster::consumers::Pods;
 use crate::cluster::events::Events;
 use crate::cluster::ledger::Statuses;
 use crate::cluster::slot::Slots;
@@ -78,6 +79,7 @@ struct Context {
     accounts: Accounts,
     slots: Slots,
     targets: Targets,
+    pods: Pods,
     statuses: Statuses,
     events: Outbox,
     metrics: Metrics,
@@ -129,6 +131,7 @@ async fn run(
         accounts: accounts(&client, &settings, &caches, &clock, &metrics),
         slots: Slots::new(client.clone(), &settings.namespace),
         targets: Targets::new(client.clone()),
+        pods: Pods::new(client.clone()),
         statuses: Statuses::new(client.clone()),
         events: Outbox::new(Events::new(client.clone(), Some(settings.identity.clone())), metrics.clone()),
         memories: Memories::default(),

@@ -1,5 +1,5 @@
-//! All reads that a plan rests on, put together into one observation. Everything comes from the caches and from the
-//! account's shared reading; nothing is asked of a server here.
+//! All reads that a plan rests on, put together into one observation. Everything comes from the caches, from the account's
+//! shared reading and from what is remembered of the pods; nothing is asked of a server here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -93,6 +93,7 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         account: account_view(context, account.as_deref(), &owner, &named),
         slots: slots_in_order(&slots),
         rule: variables.as_ref().map(|variables| render::rule(&template, variables)),
+        consumers: context.memories.consumers(&owner.uid),
         senior: senior(context, &token, &owner),
         fresh_after: context.fresh_after(&owner.uid),
         trouble: context.memories.trouble(&owner.uid),

@@ -106,6 +106,7 @@ fn finish(context: &Context, seen: &Seen, effect: &Effect, done: Done) -> Outcom
         context.tell(&seen.token, done.events);
     }
     if matches!(effect, Effect::RemoveFinalizer(_)) {
+        count_blocked(context, seen, false);
         context.memories.forget(owner);
     }
     if let Some(expect) = done.expect {
@@ -115,12 +116,23 @@ fn finish(context: &Context, seen: &Seen, effect: &Effect, done: Done) -> Outcom
 }
 
 async fn read(context: &Context, seen: &Seen, need: Need) {
+    if let Need::Consumers(_) = need {
+        return look_at_pods(context, seen).await;
+    }
     let Some(account) = &seen.account else { return };
     if let Err(error) = account.ensure(need).await {
         fail(context, seen, failure::read_failure(&error));
     } else {
         context.memories.note_success(&seen.observation.owner.uid, true);
     }
+}
+
+/// A look that fails is remembered like any other: the plan waits for the next one, and the status says why.
+async fn look_at_pods(context: &Context, seen: &Seen) {
+    let begun_at = context.clock.now();
+    let owner = &seen.observation.owner;
+    let found = context.pods.consumers(&owner.namespace, &seen.token.spec.secret.name).await;
+    context.memories.note_consumers(&owner.uid, Some((found, begun_at)));
 }
 
 /// Remembers a failure, so that the plan can go on with it.
@@ -162,10 +174,25 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
             return Action::requeue(SOON);
         }
     }
+    count_blocked(context, seen, plan.report.retiring.iter().any(|token| token.blocked));
+    if seen.observation.ledger.retiring.is_empty() {
+        context.memories.note_consumers(&seen.observation.owner.uid, None);
+    }
     let foreign = context.memories.foreign_until(&seen.observation.owner.uid, now);
     match [plan.wake_at, foreign].into_iter().flatten().min() {
         Some(wake_at) => Action::requeue(delay(now, wake_at)),
         None => Action::await_change(),
+    }
+}
+
+/// Keeps the number of objects with a token that is kept beyond its deadline.
+fn count_blocked(context: &Context, seen: &Seen, is_blocked: bool) {
+    let account = &seen.token.spec.account_ref.name;
+    let before = context.memories.note_blocked(&seen.observation.owner.uid, is_blocked.then_some(account));
+    match (before, is_blocked) {
+        (None, true) => context.metrics.retirement_blocked(account),
+        (Some(account), false) => context.metrics.retirement_released(&account),
+        _ => {}
     }
 }
 

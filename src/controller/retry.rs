@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use dbt_token_planner::identity::OwnerUid;
-use dbt_token_planner::observation::{Trouble, TroubleKind};
+use dbt_token_planner::observation::{Consumers, Reading, Trouble, TroubleKind};
 use jiff::Timestamp;
 
 /// How long a foreign Secret is believed to be in the way before the name is tried again.
@@ -44,6 +44,10 @@ struct Memory {
     changed_at: Option<Timestamp>,
     trouble: Option<(Trouble, u32)>,
     foreign: Option<(String, Timestamp)>,
+    /// What the last look at the pods showed, and when it began.
+    consumers: Option<(Consumers, Timestamp)>,
+    /// The account under which a token is counted that is kept beyond its deadline.
+    blocked: Option<String>,
     /// Versions of the object after the last commit of this process, and of the target before it.
     commit: Option<(String, String)>,
 }
@@ -56,6 +60,13 @@ impl Memories {
     fn with<T>(&self, owner: &OwnerUid, change: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memories = self.0.lock().expect("no holder of the lock panics");
         change(memories.entry(owner.clone()).or_default())
+    }
+
+    /// Changes what is remembered, if anything is.
+    fn change(&self, owner: &OwnerUid, change: impl FnOnce(&mut Memory)) {
+        if let Some(memory) = self.0.lock().expect("no holder of the lock panics").get_mut(owner) {
+            change(memory);
+        }
     }
 
     /// Looking leaves no trace, so that only objects that something was done for take memory.
@@ -97,6 +108,30 @@ impl Memories {
         if let Some(memory) = self.0.lock().expect("no holder of the lock panics").get_mut(owner) {
             memory.trouble = memory.trouble.take().filter(|(trouble, _)| is_about_dbt(trouble.kind) != about_dbt);
         }
+    }
+
+    /// What the last look at the pods showed.
+    pub fn consumers(&self, owner: &OwnerUid) -> Reading<Consumers> {
+        let known = self.look(owner, |memory| memory.consumers.clone());
+        known.map_or(Reading::Unknown, |(value, taken_at)| Reading::Known { value, taken_at })
+    }
+
+    /// Remembers a look at the pods, or forgets the last one: nobody waits for them any more.
+    pub fn note_consumers(&self, owner: &OwnerUid, seen: Option<(Consumers, Timestamp)>) {
+        match seen {
+            Some(seen) => self.with(owner, |memory| memory.consumers = Some(seen)),
+            None => self.change(owner, |memory| memory.consumers = None),
+        }
+    }
+
+    /// Remembers the account under which a token is kept beyond its deadline, if one is. Returns what it was before.
+    pub fn note_blocked(&self, owner: &OwnerUid, account: Option<&str>) -> Option<String> {
+        let mut before = None;
+        match account {
+            Some(account) => self.with(owner, |memory| before = memory.blocked.replace(account.to_owned())),
+            None => self.change(owner, |memory| before = memory.blocked.take()),
+        }
+        before
     }
 
     /// This process committed a token: the object is in this version since, and the target was in that one before.

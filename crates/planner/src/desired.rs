@@ -1,7 +1,10 @@
 //! What a user declared, after the shell has parsed and checked it. Holds no defaults: those are filled in by the parse.
 
+mod retirement;
+
+pub use self::retirement::{Deadline, OnDeadline, Retirement};
+
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
 
@@ -20,8 +23,8 @@ pub struct Desired {
     pub verification_environment: Option<EnvironmentId>,
     /// Whether a token that no call can try may be published.
     pub allow_unproven: bool,
-    /// The shortest time that the old and the new token both live, counted from the swap.
-    pub retire_after: Duration,
+    /// When a replaced token may go.
+    pub retirement: Retirement,
     /// What happens to the token when the object is deleted.
     pub deletion_policy: DeletionPolicy,
     /// Whether everything but deletion is stopped.

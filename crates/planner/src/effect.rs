@@ -86,7 +86,8 @@ pub enum Effect {
         rule: RenderRule,
     },
     /// Verifies `current` from the target's own bytes, then revokes a retiring or a stray token. Rests on: a retiring
-    /// token cannot become `current` again, serials never return, and a later target is not overwritten by an earlier one.
+    /// token cannot become `current` again, serials never return, and a later target is not overwritten by an earlier one;
+    /// so a container that was made after the swap never comes to hold the old token, however old the look at the pods is.
     Retire {
         /// The token to revoke.
         token: TokenId,
@@ -180,6 +181,8 @@ pub enum Need {
     Projects,
     /// The account's environments.
     Environments,
+    /// The pods of the object's namespace that take the target, by a request that begins at this time or later.
+    Consumers(Timestamp),
 }
 
 /// What came of an effect.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects};
+use crate::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects, Retirement};
 use crate::effect::{Effect, Need};
 use crate::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use crate::identity::{
@@ -19,8 +19,8 @@ use crate::identity::{
 use crate::ledger::{Attempt, Cause, Entry, Ledger};
 use crate::mark::Mark;
 use crate::observation::{
-    Account, Allowance, Budget, Condemnation, CondemnedReason, Observation, OpenAccount, Owner, Project, Reading, Record, Slot,
-    SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
+    Account, Allowance, Budget, Condemnation, CondemnedReason, Consumers, Observation, OpenAccount, Owner, Project, Reading,
+    Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
 };
 use crate::plan::{self, Block, Plan, Step, Turn, Wait};
 use crate::report::{Condition, ConditionStatus, ConditionType, Published, RetiringRecord};
@@ -99,7 +99,12 @@ pub(crate) fn object() -> Observation {
             secret_name: "dagster-dbt".into(),
             verification_environment: None,
             allow_unproven: false,
-            retire_after: Duration::from_secs(600),
+            retirement: Retirement {
+                after: Duration::from_secs(600),
+                volume_sync: Duration::from_secs(180),
+                quiet_period: Duration::ZERO,
+                deadline: None,
+            },
             deletion_policy: DeletionPolicy::Revoke,
             suspended: false,
         }),
@@ -110,6 +115,7 @@ pub(crate) fn object() -> Observation {
         slots: Vec::new(),
         target: Target::Missing,
         rule: Some(RenderRule::new("rule-1")),
+        consumers: Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: at(0) },
         senior: None,
         fresh_after: at(-30),
         trouble: None,

@@ -1,10 +1,13 @@
 //! A second opinion on every effect, written without the stages: would it, on this observation, break a promise?
 //! The shell refuses to run what the interlock refuses, and says that a person must look.
 
+use jiff::Timestamp;
+
+use crate::desired::OnDeadline;
 use crate::effect::{Effect, LedgerEntry, RevokedBecause};
 use crate::identity::{Serial, TokenId};
 use crate::ledger::{Ledger, MAXIMUM_RETIRING};
-use crate::observation::{Life, Observation, SlotContent, Target};
+use crate::observation::{Consumer, Consumers, Life, Observation, SlotContent, Target, Way};
 
 /// Why an effect is refused.
 pub type Objection = &'static str;
@@ -114,7 +117,35 @@ fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: 
     require(current.token != token && current.serial == successor && successor > serial, "the published token is retired")?;
     require(observation.target_shows(current.token), "a token is retired before its successor is published")?;
     require(observation.current_is_usable(), "a token is retired and its successor does not work")?;
+    unneeded(observation, token)?;
     destroy(observation, token)
+}
+
+/// Whether nobody is seen who still holds the token, unless a deadline may have let it go. Whether that has passed is a
+/// question of time, which is not asked here.
+fn unneeded(observation: &Observation, token: TokenId) -> Result<(), Objection> {
+    let Ok(desired) = &observation.desired else { return Err("a token is retired under a declaration that is refused") };
+    let declared = &desired.retirement;
+    if declared.deadline.is_some_and(|deadline| deadline.then == OnDeadline::Delete) {
+        return Ok(());
+    }
+    let recorded = observation.record.retiring.iter().find(|record| record.token == token).map(|record| record.replaced_at);
+    let Some(swap) = recorded.or(observation.record.published.as_ref().map(|published| published.at)) else {
+        return Err("a token is retired and nobody knows since when it is replaced");
+    };
+    let Some(Consumers::Seen(consumers)) = observation.consumers.since(swap) else {
+        return Err("a token is retired and nobody looked for its consumers");
+    };
+    let read_before = |it: &Consumer| it.created_at <= swap && it.running_since.is_some_and(|since| since <= swap);
+    let held = consumers.iter().any(|it| it.way != Way::Volume && read_before(it));
+    require(!held, "a token is retired that a pod holds")?;
+    let listed = observation.known_tokens().find(|listed| listed.id == token);
+    let Some(used_at) = listed.and_then(|listed| listed.last_used).filter(|_| !declared.quiet_period.is_zero()) else {
+        return Ok(());
+    };
+    let quiet_from = used_at.checked_add(declared.quiet_period).unwrap_or(Timestamp::MAX);
+    let list = observation.account.open().and_then(|account| account.tokens.since(quiet_from));
+    require(list.is_some(), "a token is retired that dbt saw in use")
 }
 
 fn revoke(observation: &Observation, token: TokenId, serial: Serial, because: RevokedBecause) -> Result<(), Objection> {

@@ -22,8 +22,11 @@ pub struct Census {
     pub disturbed: bool,
     /// What the target holds.
     pub target: CensusTarget,
-    /// The tokens that consumers hold.
+    /// The tokens that consumers hold: pods in the cluster, and whoever else was seen to use one.
     pub consumers: BTreeSet<TokenId>,
+    /// The replaced tokens whose deadline has passed, where the declaration says that they go then. Their consumers were
+    /// told.
+    pub overdue: BTreeSet<TokenId>,
     /// Every token of the account.
     pub tokens: Vec<CensusToken>,
     /// The grants that were declared at some time since the last rest.
@@ -133,7 +136,8 @@ fn target_emptied(census: &Census) -> bool {
 }
 
 fn consumer_holds_dead_token(census: &Census) -> bool {
-    is_responsible(census) && census.consumers.iter().any(|id| !is_active(census, *id))
+    let owed = |id: &&TokenId| !census.overdue.contains(*id);
+    is_responsible(census) && census.consumers.iter().filter(owed).any(|id| !is_active(census, *id))
 }
 
 fn too_many_stored(census: &Census) -> bool {
@@ -211,6 +215,20 @@ mod tests {
         check(
             |it| {
                 it.consumers.insert(TokenId(2180));
+            },
+            &[ConsumerHoldsDeadToken],
+        );
+        check(
+            |it| {
+                it.consumers.insert(TokenId(2180));
+                it.overdue.insert(TokenId(2180));
+            },
+            &[],
+        );
+        check(
+            |it| {
+                it.consumers.insert(TokenId(2180));
+                it.overdue.insert(TokenId(2190));
             },
             &[ConsumerHoldsDeadToken],
         );

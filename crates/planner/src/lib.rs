@@ -25,5 +25,6 @@ pub mod observation;
 pub mod permission;
 pub mod plan;
 pub mod report;
+pub(crate) mod retirement;
 pub mod stage;
 pub mod trigger;

@@ -1,9 +1,11 @@
 //! Everything that a plan may rest on. What could not be read is a value here, not an error.
 
 mod account;
+mod consumers;
 mod secrets;
 
 pub use self::account::{Account, Allowance, Budget, OpenAccount, Project, Token, TokenLimit};
+pub use self::consumers::{Consumer, Consumers, Unreadable, Way};
 pub use self::secrets::{Condemnation, CondemnedReason, Slot, SlotContent, Target, TargetState};
 
 use std::borrow::Cow;
@@ -52,6 +54,9 @@ pub struct Observation {
     /// What the target has to look like: changes with the template and with the account's addresses. `None` while the
     /// account is missing.
     pub rule: Option<RenderRule>,
+    /// The pods that take the target. Read only while a replaced token waits for nothing cheaper, and then remembered for
+    /// as long as it waits.
+    pub consumers: Reading<Consumers>,
     /// An older `ServiceToken` of the namespace that writes the same Secret.
     pub senior: Option<String>,
     /// Readings of dbt that are older than this say nothing about what this process did since.
@@ -89,7 +94,7 @@ pub struct Record {
     pub conditions: Vec<Condition>,
 }
 
-/// Something that was read from dbt, or was not.
+/// Something that was read from dbt or the cluster, or was not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reading<T> {
     /// Read, by a request that began at `taken_at`.

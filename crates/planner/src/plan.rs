@@ -193,6 +193,8 @@ pub(crate) fn concerns(trouble: &Trouble, step: &Step) -> bool {
         return matches!(step, Step::Act(Effect::Prove { .. }));
     }
     let needs_dbt = match step {
+        // A look at the pods has no trouble of its own: that it fails is a reading.
+        Step::Read(Need::Consumers(_)) => return false,
         Step::Read(_) => true,
         Step::Act(effect) => effect.calls_dbt(),
         _ => return false,

@@ -81,6 +81,8 @@ macro_rules! holds {
 
 holds![
     copied_cluster,
+    deadline_deletes,
+    deadline_holds,
     deletion,
     deletion_with_short_list,
     failed_attempts,
@@ -96,6 +98,9 @@ holds![
     old_lists,
     outsiders,
     outsiders_alone,
+    pods,
+    pods_in_a_race,
+    remote,
     renamed,
     renamed_in_a_race,
     retention,

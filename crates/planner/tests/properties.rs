@@ -146,7 +146,8 @@ proptest! {
         changed.rule = Some(RenderRule::new("rule-3"));
         changed.deletion_policy = DeletionPolicy::Retain;
         let desired = changed.desired.as_mut().expect("an object at rest");
-        desired.retire_after = Duration::from_secs(seconds);
+        desired.retirement.after = Duration::from_secs(seconds);
+        desired.retirement.quiet_period = Duration::from_secs(seconds / 2);
         desired.token_name = "finance/other".into();
         desired.deletion_policy = DeletionPolicy::Retain;
         let step = plan(&changed, now).step;

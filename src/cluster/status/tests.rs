@@ -45,7 +45,9 @@ fn report() -> Report {
             uid: Some(TokenUid::new("zz81Hs0")),
             created_at: Some(at(0)),
             replaced_at: Some(at(2)),
+            deadline_at: Some(at(22)),
             waiting_for: vec![Waiting { rule: "Overlap", message: "until 08:12".to_owned() }],
+            blocked: false,
         }],
         next_step: Some(NextStep {
             action: "Retire",
@@ -107,7 +109,7 @@ fn a_first_status_says_everything() {
         },
         "retiringTokens": [{
             "id": 2190, "uid": "zz81Hs0", "creationTime": "2026-11-24T08:00:00Z",
-            "replacementTime": "2026-11-24T08:02:00Z", "waitingFor": [{"rule": "Overlap", "message": "until 08:12"}],
+            "replacementTime": "2026-11-24T08:02:00Z", "deadlineTime": "2026-11-24T08:22:00Z", "waitingFor": [{"rule": "Overlap", "message": "until 08:12"}],
         }],
         "nextStep": {
             "action": "Retire", "cause": "Requested", "time": "2026-11-24T08:12:00Z", "message": "token 2190 is revoked",

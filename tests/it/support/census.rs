@@ -90,6 +90,7 @@ impl Scene {
             disturbed: self.disturbed.load(Ordering::SeqCst),
             target: self.target(&token, secret.as_ref()),
             consumers: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             declared,
             tokens: Vec::new(),
             ledger: ledger::read(&token.status.clone().unwrap_or_default()).ledger,

@@ -96,7 +96,7 @@ impl Scene {
                 "accountRef": {"name": self.account},
                 "permissions": permissions,
                 "secret": {"name": format!("{name}-dbt")},
-                "rotation": {"retire": {"after": "0s"}},
+                "rotation": {"retire": {"after": "0s", "quietPeriod": "0s"}},
             },
         })
     }

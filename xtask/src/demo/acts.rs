@@ -118,7 +118,7 @@ impl Play<'_> {
                 {"permissionSet": "job_admin", "projects": [{"name": "Finance"}]},
                 {"permissionSet": "metadata_only", "projects": [{"name": "Finance"}]},
             ],
-            "rotation": {"retire": {"after": OVERLAP}},
+            "rotation": {"retire": {"after": OVERLAP, "quietPeriod": "0s"}},
         }});
         let target = ["servicetoken", reader.name, "-n", reader.namespace];
         self.kubectl.run(&[&["patch"], &target[..], &["--type=merge", "-p", &patch.to_string()]].concat())?;

@@ -177,6 +177,57 @@ fn a_token_is_retired_only_after_its_successor_is_in_place() {
     destruction(&it, &this);
 }
 
+#[test]
+fn a_token_that_somebody_holds_is_not_retired() {
+    use crate::desired::Deadline;
+    use crate::fixture::at;
+    use crate::observation::Reading;
+    use std::time::Duration;
+    let retire = Effect::Retire {
+        token: TokenId(2190),
+        serial: Serial(4),
+        successor: Serial(5),
+        probes: Vec::new(),
+        rule: RenderRule::new("rule-1"),
+    };
+    let it = || published().retiring(4, 2190, 100);
+    let looked = |seconds, consumers| it().with(|it| it.consumers = Reading::Known { value: consumers, taken_at: at(seconds) });
+    let unseen = "a token is retired and nobody looked for its consumers";
+    refused(&it().with(|it| it.consumers = Reading::Unknown), &retire, unseen);
+    refused(&looked(-101, Consumers::Seen(Vec::new())), &retire, unseen);
+    refused(&looked(0, Consumers::Unreadable(crate::observation::Unreadable::Failed)), &retire, unseen);
+    allowed(&looked(-100, Consumers::Seen(Vec::new())), &retire);
+    let pod = |created, way, since: Option<i64>| {
+        let consumer = Consumer { pod: "a".into(), created_at: at(created), way, running_since: since.map(at) };
+        looked(0, Consumers::Seen(vec![consumer]))
+    };
+    let held = "a token is retired that a pod holds";
+    refused(&pod(-200, Way::Environment, Some(-100)), &retire, held);
+    refused(&pod(-200, Way::SubPath, Some(-150)), &retire, held);
+    allowed(&pod(-200, Way::Environment, Some(-99)), &retire);
+    allowed(&pod(-99, Way::Environment, Some(-150)), &retire);
+    allowed(&pod(-200, Way::Environment, None), &retire);
+    allowed(&pod(-200, Way::Volume, Some(-200)), &retire);
+    let quiet = |used: Option<i64>| {
+        it().token(2190, |token| token.last_used = used.map(at))
+            .with_desired(|it| it.retirement.quiet_period = Duration::from_secs(50))
+    };
+    // The list was taken ten seconds ago.
+    allowed(&quiet(None), &retire);
+    allowed(&quiet(Some(-60)), &retire);
+    refused(&quiet(Some(-59)), &retire, "a token is retired that dbt saw in use");
+    allowed(&quiet(Some(-59)).with_desired(|it| it.retirement.quiet_period = Duration::ZERO), &retire);
+    let ends = |then| {
+        let deadline = Some(Deadline { after: Duration::from_secs(1), then });
+        pod(-200, Way::Environment, Some(-200)).with_desired(|it| it.retirement.deadline = deadline)
+    };
+    refused(&ends(OnDeadline::Hold), &retire, held);
+    allowed(&ends(OnDeadline::Delete), &retire);
+    refused(&ends(OnDeadline::Delete).claimed(), &retire, "a token is retired before its successor is published");
+    let unknown = it().with(|it| (it.record.published, it.record.retiring) = (None, Vec::new()));
+    refused(&unknown, &retire, "a token is retired and nobody knows since when it is replaced");
+}
+
 /// What holds for every way to revoke token 2190 of serial 4.
 fn destruction(observation: &dyn Fn() -> Observation, effect: &Effect) {
     let not_ours = "a token is revoked that is not ours";

@@ -103,7 +103,7 @@ fn the_earliest_time_of_all_stages_wakes() {
     check(&retiring(100).retiring(3, 2183, 200), "settled until +400");
     let waiting = |ago| retiring(ago).with(|it| it.rotate_at = Some("noon".into())).budget_used_up();
     check(&waiting(100), "wait Budget until +500");
-    check(&waiting(0).with_desired(|it| it.retire_after = std::time::Duration::from_secs(3600)), "wait Budget until +900");
+    check(&waiting(0).with_desired(|it| it.retirement.after = std::time::Duration::from_secs(3600)), "wait Budget until +900");
     let unpublished = object().published(5, 2202).claimed().with(|it| it.rotate_at = Some("noon".into())).budget_used_up();
     check(&unpublished.troubled(SecretRefused, 20), "wait Budget until +20");
 }
@@ -125,7 +125,7 @@ fn a_harmless_change_makes_no_token() {
     let published = || object().published(5, 2202).with(|it| it.generation = 2);
     check(&published(), "settled");
     check(&published().with(|it| it.rule = Some(RenderRule::new("rule-2"))), "project 5:2202");
-    check(&published().with_desired(|it| it.retire_after = std::time::Duration::ZERO), "settled");
+    check(&published().with_desired(|it| it.retirement.after = std::time::Duration::ZERO), "settled");
     check(&published().with_desired(|it| it.token_name = "finance/other".into()), "settled");
     check(&published().with_desired(|it| it.allow_unproven = true), "settled");
     check(&published().with_desired(|it| it.verification_environment = Some(crate::identity::EnvironmentId(1))), "settled");

@@ -12,7 +12,11 @@ use crate::report::words;
 use crate::report::{
     Condition, ConditionStatus, ConditionType, Event, NextStep, Published, Replacement, Report, RetiringReport, TokenReport,
 };
+use crate::retirement::{self, Case};
 use crate::stage::retire;
+
+/// The reason of `Rotating`, and of an event, for a token that is kept beyond its deadline.
+const BLOCKED: &str = "RetirementBlocked";
 
 /// What the status shall say when this step is taken.
 pub fn report(observation: &Observation, step: &Step, now: Timestamp) -> Report {
@@ -34,7 +38,9 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
     conditions.push(rotating(observation, step, published, &retiring));
     conditions.extend(verdict.reconciling());
     conditions.extend(verdict.stalled());
-    let events = stalled_event(observation, &conditions).into_iter().chain(words::opening_events(observation, step)).collect();
+    let stalled = stalled_event(observation, &conditions);
+    let blocked = blocked_event(observation, &conditions);
+    let events = stalled.into_iter().chain(blocked).chain(words::opening_events(observation, step)).collect();
     Report {
         observed_generation: observation.generation,
         // Nothing while no token can be read in the target: when it comes back it counts as published anew, since consumers
@@ -94,12 +100,16 @@ fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Publ
     // After a time without a readable target (or without a status) the overlap begins again.
     let before = retire::replaced_at(observation, entry.token).filter(|_| observation.record.published.is_some());
     let replaced_at = before.or(since);
+    let case = Case::of(observation, entry, replaced_at, now);
+    let declared = observation.desired.as_ref().ok().map(|desired| &desired.retirement);
     RetiringReport {
         id: entry.token,
         uid: listed.map(|token| token.uid.clone()),
         created_at: listed.and_then(|token| token.created_at),
         replaced_at,
-        waiting_for: retire::waiting_for(observation, entry, replaced_at, now),
+        deadline_at: replaced_at.zip(declared).and_then(|(replaced_at, declared)| retirement::deadline_at(declared, replaced_at)),
+        waiting_for: case.as_ref().map(retirement::waiting_for).unwrap_or_default(),
+        blocked: case.as_ref().is_some_and(retirement::is_blocked),
     }
 }
 
@@ -166,8 +176,13 @@ fn rotating_words(
     let Some(first) = retiring.first() else {
         return (ConditionStatus::False, "UpToDate", format!("token {} is what is declared", published.token));
     };
+    // One that is kept beyond its deadline is told of first, however many wait as they should.
+    let first = retiring.iter().find(|token| token.blocked).unwrap_or(first);
     match first.waiting_for.first() {
-        Some(rule) => (ConditionStatus::True, "AwaitingConsumers", format!("token {} waits: {}", first.id, rule.message)),
+        Some(rule) => {
+            let reason = if first.blocked { BLOCKED } else { "AwaitingConsumers" };
+            (ConditionStatus::True, reason, format!("token {} waits: {}", first.id, rule.message))
+        }
         None => (ConditionStatus::True, "Retiring", format!("token {} is being revoked", first.id)),
     }
 }
@@ -182,7 +197,7 @@ fn next_step(observation: &Observation, step: &Step, retiring: &[RetiringReport]
     Some(NextStep {
         action: "Retire",
         cause: None,
-        at: at.map(|(replaced, desired)| retire::later(replaced, desired.retire_after)),
+        at: at.map(|(replaced, desired)| retirement::earliest(&desired.retirement, replaced)),
         message: format!("revoke token {}{message}", waiting.id),
     })
 }
@@ -195,4 +210,12 @@ fn stalled_event(observation: &Observation, conditions: &[Condition]) -> Option<
         return None;
     }
     Some(Event { warning: true, reason: stalled.reason.clone(), message: stalled.message.clone() })
+}
+
+/// A warning as a token begins to be kept beyond its deadline.
+fn blocked_event(observation: &Observation, conditions: &[Condition]) -> Option<Event> {
+    let is_blocked = |it: &&Condition| it.kind == ConditionType::Rotating && it.reason == BLOCKED;
+    let blocked = conditions.iter().find(is_blocked)?;
+    let was_blocked = observation.record.conditions.iter().any(|before| is_blocked(&before));
+    (!was_blocked).then(|| Event { warning: true, reason: BLOCKED.into(), message: blocked.message.clone() })
 }

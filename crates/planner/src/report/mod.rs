@@ -158,14 +158,18 @@ pub struct RetiringReport {
     pub created_at: Option<Timestamp>,
     /// When the target stopped holding it.
     pub replaced_at: Option<Timestamp>,
+    /// When waiting for consumers ends, if it does.
+    pub deadline_at: Option<Timestamp>,
     /// The rules that do not hold yet.
     pub waiting_for: Vec<Waiting>,
+    /// Whether it is kept although its deadline has passed.
+    pub blocked: bool,
 }
 
 /// A rule of retirement that does not hold yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waiting {
-    /// `Overlap`, `Secret` or `Verification`.
+    /// `Verification`, `Secret`, `Overlap`, `Pods` or `LastUsed`.
     pub rule: &'static str,
     /// What is waited for.
     pub message: String,

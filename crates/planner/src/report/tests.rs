@@ -1,10 +1,11 @@
 //! Each reason of the closed list that this version serves: the whole combination of conditions, and the message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::conclude::conclude;
-use crate::desired::{DeletionPolicy, Refusal};
+use crate::desired::{Deadline, DeletionPolicy, OnDeadline, Refusal};
 use crate::effect::{Effect, LetGo, Outcome, RevokedBecause};
 use crate::fixture::{at, grant, now, object, permission, rows};
 use crate::identity::{RenderRule, Serial};
@@ -12,7 +13,7 @@ use crate::observation::CondemnedReason::{GrantsDiffer, Superseded, Verification
 use crate::observation::TroubleKind::{
     Cluster, DbtUnavailable, LinkRefused, LinksUnreadable, SecretRefused, VerificationInconclusive as Inconclusive,
 };
-use crate::observation::{Account, Condemnation, Observation, Reading, Target};
+use crate::observation::{Account, Condemnation, Consumer, Consumers, Observation, Reading, Target, Way};
 use crate::plan::Step;
 
 /// The conditions in a few words: Ready with its reason, then Reconciling or Stalled, then Ready's message.
@@ -391,6 +392,40 @@ fn rotating_tells_what_goes_on_behind() {
         "True AwaitingConsumers: token 2190 waits: Secret dagster-dbt does not hold token 2202 yet",
     );
     rotating(&published().deleted(1, DeletionPolicy::Revoke), "False UpToDate: no token is being replaced");
+}
+
+/// A pod that read the Secret long before token 2190 left it.
+fn held_by_a_pod() -> Observation {
+    let created_at = at(-90_000);
+    let pod = Consumer { pod: "dagster-0".into(), created_at, way: Way::Environment, running_since: Some(created_at) };
+    let consumers = Reading::Known { value: Consumers::Seen(vec![pod]), taken_at: now() };
+    published().retiring(4, 2190, 3600).with(|it| it.consumers = consumers)
+}
+
+#[test]
+fn a_deadline_that_holds_is_an_alarm_that_sounds_once() {
+    let ends = |seconds, then| {
+        let deadline = Some(Deadline { after: Duration::from_secs(seconds), then });
+        held_by_a_pod().with_desired(|it| it.retirement.deadline = deadline)
+    };
+    let message = "token 2190 waits: pod dagster-0 started before the swap";
+    rotating(&held_by_a_pod(), &format!("True AwaitingConsumers: {message}"));
+    rotating(&ends(3601, OnDeadline::Hold), &format!("True AwaitingConsumers: {message}"));
+    let blocked = ends(3600, OnDeadline::Hold);
+    rotating(&blocked, &format!("True RetirementBlocked: {message}"));
+    rotating(&ends(3600, OnDeadline::Delete), "True Retiring: token 2190 is being revoked");
+    let report = blocked.plan().report;
+    assert_eq!(report.retiring[0].deadline_at, Some(at(0)));
+    assert_eq!(report.events, [Event { warning: true, reason: "RetirementBlocked".into(), message: message.into() }]);
+    check(&blocked, PUBLISHED);
+    let told = blocked.with(|it| it.record.conditions.clone_from(&report.conditions));
+    assert_eq!(told.plan().report.events, []);
+    // Of two, the one that is blocked is told of.
+    let two = ends(3000, OnDeadline::Hold).retiring(3, 2183, 2000);
+    let two = two.with(|it| it.ledger.retiring.sort_unstable());
+    rotating(&two, &format!("True RetirementBlocked: {message}"));
+    let status = two.plan().report.retiring;
+    assert_eq!(status.iter().map(|token| (token.id.0, token.blocked)).collect::<Vec<_>>(), [(2183, false), (2190, true)]);
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn read_words(need: Need) -> String {
         Need::Token(token) => format!("reading token {token}"),
         Need::Projects => "reading the account's projects".into(),
         Need::Environments => "reading the account's environments".into(),
+        Need::Consumers(_) => "looking at the pods that take the Secret".into(),
     }
 }
 

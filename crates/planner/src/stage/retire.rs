@@ -1,18 +1,16 @@
-//! The end of a replaced token: it dies only when its successor is published, the overlap has passed, and the successor
-//! has proved itself once more.
+//! The end of a replaced token: it dies only when its successor is published, nobody needs it any more (the rules are those
+//! of [`crate::retirement`]), and the successor has proved itself once more.
 
 use jiff::Timestamp;
 
-use crate::desired::Desired;
 use crate::effect::{Effect, LedgerEntry, Need};
 use crate::gate;
 use crate::identity::{Serial, TokenId};
 use crate::ledger::Entry;
 use crate::observation::{Life, Observation};
 use crate::plan::Turn;
-use crate::report::{RetiringRecord, Waiting};
-use crate::stage::admit::admit;
-use crate::stage::set_back::set_back;
+use crate::report::RetiringRecord;
+use crate::retirement::{self, Case};
 use crate::stage::write;
 
 /// Retires the oldest replaced token that may go.
@@ -52,8 +50,8 @@ pub(crate) fn replaced_at(observation: &Observation, token: TokenId) -> Option<T
     known.map(|RetiringRecord { replaced_at, .. }| *replaced_at)
 }
 
-/// Retires a token that consumers may hold, when all rules hold; otherwise says when to look again. A token whose
-/// replacement was not recorded counts as replaced when the published one was.
+/// Retires a token that consumers may hold, when all rules hold; otherwise says what to read, or when to look again. A token
+/// whose replacement was not recorded counts as replaced when the published one was.
 pub(crate) fn retirement(
     observation: &Observation,
     token: TokenId,
@@ -61,77 +59,18 @@ pub(crate) fn retirement(
     replaced: Option<Timestamp>,
     now: Timestamp,
 ) -> Turn {
-    let (Some(current), Ok(desired)) = (observation.ledger.current, &observation.desired) else { return Turn::Pass(None) };
-    let newer = current.serial > serial && observation.current_is_usable();
-    let (Some(rule), true) = (observation.rule.clone(), newer && observation.target_shows(current.token)) else {
-        return Turn::Pass(None);
-    };
-    if !observation.is_ours(token) || observation.ledger.set_back.is_some() {
-        return Turn::Pass(None);
+    let replaced_at = replaced.or(observation.record.published.as_ref().map(|published| published.at));
+    let Some(case) = Case::of(observation, Entry { serial, token }, replaced_at, now) else { return Turn::Pass(None) };
+    if let Some(turn) = retirement::obstacle(&case) {
+        return turn;
     }
-    if observation.record.published.as_ref().map(|p| p.token) != Some(current.token) {
-        return Turn::Pass(None);
-    }
-    let Some(replaced) = replaced.or(observation.record.published.as_ref().map(|published| published.at)) else {
-        return Turn::Pass(None);
-    };
-    let due = later(replaced, desired.retire_after);
-    if now < due {
-        return Turn::Pass(Some(due));
-    }
+    let (current, Some(rule)) = (case.current, observation.rule.clone()) else { return Turn::Pass(None) };
     let Some(tokens) = observation.fresh_tokens() else { return Turn::read(Need::Tokens(observation.fresh_after)) };
     let Some(successor) = tokens.get(&current.token) else { return Turn::read(Need::Token(current.token)) };
     match gate::probes(observation, &successor.rows) {
         Err(turn) => turn,
         Ok((probes, _)) => Turn::act(Effect::Retire { token, serial, successor: current.serial, probes, rule }),
     }
-}
-
-/// The rules that do not hold yet for a retiring token, for the status.
-pub(crate) fn waiting_for(observation: &Observation, entry: Entry, replaced: Option<Timestamp>, now: Timestamp) -> Vec<Waiting> {
-    let (Some(current), Ok(desired)) = (observation.ledger.current, &observation.desired) else { return Vec::new() };
-    if observation.deleted_at.is_some() {
-        return Vec::new();
-    }
-    if let Some(message) = hindrance(observation, desired, entry, now) {
-        return vec![Waiting { rule: "Verification", message }];
-    }
-    if !observation.target_shows(current.token) {
-        let message = format!("Secret {} does not hold token {} yet", desired.secret_name, current.token);
-        return vec![Waiting { rule: "Secret", message }];
-    }
-    let Some(replaced) = replaced else {
-        return vec![Waiting { rule: "Overlap", message: "its replacement was not seen yet".into() }];
-    };
-    let due = later(replaced, desired.retire_after);
-    if now < due && observation.life(entry.token) != Life::Inactive {
-        return vec![Waiting { rule: "Overlap", message: format!("minimum overlap until {}", minute(due)) }];
-    }
-    Vec::new()
-}
-
-/// Why nothing is revoked at all, however long the overlap has been.
-fn hindrance(observation: &Observation, desired: &Desired, entry: Entry, now: Timestamp) -> Option<String> {
-    if observation.life(entry.token) == Life::Inactive {
-        return None;
-    }
-    if matches!(admit(observation, now), Turn::Take(..)) {
-        return Some("nothing is revoked while the object is suspended or stalled".into());
-    }
-    if observation.ledger.set_back.is_some() || matches!(set_back(observation, now), Turn::Take(..)) {
-        return Some("nothing is revoked until a person confirms what DbtAccount tells of (SetBack)".into());
-    }
-    if observation.account.open().is_none() {
-        return Some(format!("DbtAccount {} is not ready", desired.account));
-    }
-    if let Some(current) = observation.ledger.current.filter(|_| !observation.current_is_usable()) {
-        return Some(format!("token {} does not work any more; what follows it comes first", current.token));
-    }
-    if observation.ledger.current.is_some_and(|current| current.serial < entry.serial) {
-        return Some(format!("token {} is newer than the published one; it goes after the next rotation", entry.token));
-    }
-    let known = observation.life(entry.token) == Life::Active && !observation.is_ours(entry.token);
-    known.then(|| format!("token {} carries no mark of this object; revoke it in dbt", entry.token))
 }
 
 /// A time plus a length, at the end of time at the latest.
@@ -171,8 +110,8 @@ mod tests {
         check(&object().published(5, 2202).retiring(4, 2190, 600), "retire 4:2190 after 5");
         check(&object().published(5, 2202).retiring(4, 2190, 599), "pass until +1");
         check(&object().published(5, 2202).retiring(4, 2190, 0), "pass until +600");
-        check(&replaced().with_desired(|it| it.retire_after = std::time::Duration::from_secs(7200)), "pass until +3600");
-        check(&replaced().with_desired(|it| it.retire_after = std::time::Duration::MAX), "pass until +251606701200");
+        check(&replaced().with_desired(|it| it.retirement.after = std::time::Duration::from_secs(7200)), "pass until +3600");
+        check(&replaced().with_desired(|it| it.retirement.after = std::time::Duration::MAX), "pass until +251606701200");
         check(&replaced().with(|it| it.record.retiring.clear()), "retire 4:2190 after 5");
     }
 
@@ -225,46 +164,6 @@ mod tests {
         check(&two(3600), "retire 3:2183 after 5");
         check(&two(10), "retire 4:2190 after 5");
         check(&two(10).with(|it| it.record.retiring[1].replaced_at = at(-100)), "pass until +500");
-    }
-
-    fn waits(observation: &Observation, expected: &[(&str, &str)]) {
-        let entry = observation.ledger.retiring[0];
-        let found = waiting_for(observation, entry, replaced_at(observation, entry.token), now());
-        let found: Vec<_> = found.iter().map(|rule| (rule.rule, rule.message.as_str())).collect();
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn the_rules_that_do_not_hold_yet() {
-        let recent = || object().published(5, 2202).retiring(4, 2190, 100);
-        waits(&replaced(), &[]);
-        waits(&recent(), &[("Overlap", "minimum overlap until 2026-11-24T07:49Z")]);
-        waits(&recent().inactive(2190), &[]);
-        waits(&recent().claimed(), &[("Secret", "Secret dagster-dbt does not hold token 2202 yet")]);
-        let suspended = "nothing is revoked while the object is suspended or stalled";
-        waits(&replaced().with_desired(|it| it.suspended = true), &[("Verification", suspended)]);
-        waits(&replaced().with(|it| it.senior = Some("airflow".into())), &[("Verification", suspended)]);
-        let set_back = "nothing is revoked until a person confirms what DbtAccount tells of (SetBack)";
-        waits(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), &[("Verification", set_back)]);
-        waits(&replaced().listed(9, 2209), &[("Verification", set_back)]);
-        waits(&replaced().not_ready(), &[("Verification", "DbtAccount analytics is not ready")]);
-        let lost = "token 2202 does not work any more; what follows it comes first";
-        waits(&recent().inactive(2202), &[("Verification", lost)]);
-        waits(&recent().attempt(6, crate::ledger::Cause::TokenUnusable, 0), &[("Verification", lost)]);
-        let newer = "token 2206 is newer than the published one; it goes after the next rotation";
-        waits(&object().published(5, 2202).retiring(6, 2206, 3600), &[("Verification", newer)]);
-        let renamed = replaced().token(2190, |token| token.mark = None);
-        waits(&renamed, &[]);
-        let stray = "token 2190 carries no mark of this object; revoke it in dbt";
-        waits(&renamed.slot_lost(4), &[("Verification", stray)]);
-        waits(&replaced().deleted(1, crate::desired::DeletionPolicy::Revoke), &[]);
-    }
-
-    #[test]
-    fn a_rule_does_not_move_with_the_time() {
-        let current = Entry { serial: Serial(5), token: TokenId(2202) };
-        let told = |now| waiting_for(&object().published(5, 2202), current, None, now);
-        assert_eq!(told(now()), told(at(3600)));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects, Refusal};
+use dbt_token_planner::desired::{
+    Deadline, DeletionPolicy, Desired, OnDeadline, Permission, ProjectReference, Projects, Refusal, Retirement,
+};
 use dbt_token_planner::grant::{self, AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, PermissionSet, ProjectId, RenderRule, Serial, TokenId,
@@ -14,8 +16,8 @@ use dbt_token_planner::identity::{
 use dbt_token_planner::ledger::{Attempt, Cause, Entry, Ledger, MAXIMUM_RETIRING};
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{
-    Account, Allowance, Budget, Condemnation, CondemnedReason, Observation, OpenAccount, Owner, Project, Reading, Record, Slot,
-    SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
+    Account, Allowance, Budget, Condemnation, CondemnedReason, Consumer, Consumers, Observation, OpenAccount, Owner, Project,
+    Reading, Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind, Unreadable, Way,
 };
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Replacement, RetiringRecord};
 use jiff::{SignedDuration, Timestamp};
@@ -113,18 +115,38 @@ fn length() -> impl Strategy<Value = Duration> {
     ])
 }
 
+fn retirement() -> impl Strategy<Value = Retirement> {
+    let then = select(vec![OnDeadline::Hold, OnDeadline::Delete]);
+    let deadline = weighted(0.3, (length(), then).prop_map(|(after, then)| Deadline { after, then }));
+    let quiet_period = prop_oneof![1 => Just(Duration::ZERO), 1 => length()];
+    (length(), length(), quiet_period, deadline).prop_map(|(after, volume_sync, quiet_period, deadline)| Retirement {
+        after,
+        volume_sync,
+        quiet_period,
+        deadline,
+    })
+}
+
+fn consumers() -> impl Strategy<Value = Consumers> {
+    let way = select(vec![Way::Environment, Way::SubPath, Way::Volume]);
+    let consumer = (text(&["a", "b", "c"]), time(), way, option::of(time()))
+        .prop_map(|(pod, created_at, way, running_since)| Consumer { pod, created_at, way, running_since });
+    let unreadable = select(vec![Unreadable::Forbidden, Unreadable::Failed]);
+    prop_oneof![3 => vec(consumer, 0..3).prop_map(Consumers::Seen), 1 => unreadable.prop_map(Consumers::Unreadable)]
+}
+
 fn desired() -> impl Strategy<Value = Desired> {
     let permissions = prop_oneof![2 => Just(simple()), 1 => vec(permission(), 1..3)];
     let environment = option::of(Just(EnvironmentId(9)));
-    (permissions, environment, any::<bool>(), length(), policy(), weighted(0.05, Just(()))).prop_map(
-        |(permissions, verification_environment, allow_unproven, retire_after, deletion_policy, suspended)| Desired {
+    (permissions, environment, any::<bool>(), retirement(), policy(), weighted(0.05, Just(()))).prop_map(
+        |(permissions, verification_environment, allow_unproven, retirement, deletion_policy, suspended)| Desired {
             account: "analytics".into(),
             token_name: "finance/dagster".into(),
             permissions,
             secret_name: "dagster-dbt".into(),
             verification_environment,
             allow_unproven,
-            retire_after,
+            retirement,
             deletion_policy,
             suspended: suspended.is_some(),
         },
@@ -384,8 +406,9 @@ fn blind() -> impl Strategy<Value = Observation> {
     // Boxed: the shrinking trees of all of it together do not fit on the stack of a test's thread.
     let object = (1_i64..3, time(), weighted(0.95, Just(())), annotation(), declaration().boxed(), policy()).boxed();
     let state = (ledger().boxed(), record().boxed(), account().boxed(), slots.boxed(), target().boxed(), rule().boxed()).boxed();
-    let rest = (weighted(0.03, Just("airflow".to_owned())), time(), trouble().boxed()).boxed();
-    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble))| {
+    let senior = weighted(0.03, Just("airflow".to_owned()));
+    let rest = (senior, time(), trouble().boxed(), reading(consumers()).boxed()).boxed();
+    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, consumers))| {
         let (generation, created_at, finalizer, rotate_at, desired, deletion_policy) = object;
         let (ledger, record, account, slots, target, rule) = state;
         Observation {
@@ -404,6 +427,7 @@ fn blind() -> impl Strategy<Value = Observation> {
             slots,
             target,
             rule,
+            consumers,
             senior,
             fresh_after,
             trouble,

@@ -51,6 +51,10 @@ fn target(world: &World) -> CensusTarget {
     }
 }
 
+fn consumers(world: &World) -> impl Iterator<Item = Tok> {
+    world.consumer.into_iter().chain(world.pod.map(|pod| pod.token)).chain(world.remote)
+}
+
 pub fn census(world: &World, shared: &Shared) -> Census {
     let stored = |token: Tok| {
         world.slots.iter().any(|slot| slot.token == Some(token) && !slot.retained)
@@ -69,7 +73,8 @@ pub fn census(world: &World, shared: &Shared) -> Census {
         deleting: world.object.deleted.is_some(),
         disturbed: false,
         target: target(world),
-        consumers: world.consumer.map(token_id).into_iter().collect::<BTreeSet<_>>(),
+        consumers: consumers(world).map(token_id).collect::<BTreeSet<_>>(),
+        overdue: (0..16).filter(|token| world.ghosts.overdue & bit(*token) != 0).map(token_id).collect(),
         tokens: tokens.collect(),
         declared: (0..4).filter(|number| world.ghosts.declared & (1 << number) != 0).map(rows).collect(),
         ledger: shared.ledger(world.object.ledger).as_ref().clone(),
@@ -82,7 +87,7 @@ fn is_excused(world: &World, census: &Census, violation: Violation) -> bool {
     let killed_id = |id| killed(tok(id));
     let excused = match violation {
         Violation::TargetHoldsDeadToken => matches!(census.target, CensusTarget::Token(id) if killed_id(id)),
-        Violation::ConsumerHoldsDeadToken => world.consumer.is_some_and(killed),
+        Violation::ConsumerHoldsDeadToken => consumers(world).all(|token| world.is_active(token) || killed(token)),
         Violation::TargetEmptied => world.ghosts.target_damaged,
         // A published token that does not work (or that came with a copy of a cluster) is in no ledger of ours while its
         // successor is on the way.

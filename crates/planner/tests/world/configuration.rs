@@ -1,5 +1,7 @@
 //! What a configuration is: where a history begins, what may happen in it, and how often.
 
+use dbt_token_planner::desired::Retirement;
+
 use super::model::Checked;
 use super::mutation::Mutation;
 use super::{Left, World};
@@ -35,6 +37,8 @@ pub enum May {
     Wipe,
     SetLedgerBack,
     Restore,
+    /// Uses up `pods`: a pod starts, restarts or ends.
+    Pods,
     /// A person confirms that unknown tokens are ours; at any time once something was set back.
     Confirm,
     /// Uses up `lies`: a list leaves out a token.
@@ -72,6 +76,10 @@ pub struct Configuration {
     /// Lists leave out deleted tokens.
     pub hides: bool,
     pub retain: bool,
+    /// What is declared about the end of a replaced token.
+    pub retirement: Retirement,
+    /// A consumer outside the cluster holds the first token.
+    pub remote: bool,
     pub witnesses: Vec<(&'static str, Witness)>,
     pub mutation: Option<Mutation>,
 }

@@ -6,15 +6,35 @@
 //! target by outsiders. Not modelled: the budget, the account's own judgement, project names, suspension, adoption, failures
 //! that only delay (`Trouble`), and more than one object.
 
+use std::time::Duration;
+
+use dbt_token_planner::desired::{Deadline, OnDeadline, Retirement};
+
 use super::Left;
 use super::configuration::{Configuration, Lag, May, Start};
 use super::model::Checked;
+use super::observe::tok;
 use super::{Gone, OTHER_ROWS, World, bit, settle};
 
 const NOTHING: Lag = Lag { object: false, slots: false, target: false, list: false };
 const OBJECT: Lag = Lag { object: true, ..NOTHING };
 const CLUSTER: Lag = Lag { object: true, slots: true, target: true, list: false };
 const LIST: Lag = Lag { list: true, ..NOTHING };
+
+/// Half a tick of overlap; the quiet period is off.
+pub fn overlap_alone() -> Retirement {
+    Retirement {
+        after: Duration::from_secs(500),
+        volume_sync: Duration::from_secs(180),
+        quiet_period: Duration::ZERO,
+        deadline: None,
+    }
+}
+
+/// The same, with an end of waiting after one tick and a half.
+fn ends(then: OnDeadline) -> Retirement {
+    Retirement { deadline: Some(Deadline { after: Duration::from_secs(1500), then }), ..overlap_alone() }
+}
 
 /// A settled object and one replica; nothing happens.
 pub fn quiet(name: &'static str) -> Configuration {
@@ -27,6 +47,8 @@ pub fn quiet(name: &'static str) -> Configuration {
         may: Vec::new(),
         hides: false,
         retain: false,
+        retirement: overlap_alone(),
+        remote: false,
         witnesses: Vec::new(),
         mutation: None,
     }
@@ -364,5 +386,83 @@ pub fn lost_answer() -> Configuration {
         may: vec![May::Edit, May::LoseAnswer, May::Crash],
         witnesses: vec![("an edit is applied", edited), ("a leak is swept", leak_swept)],
         ..quiet("rotation, answers to creates are lost, lists are old")
+    }
+}
+
+/// A pod holds an older token than the target, more than a whole overlap after the swap.
+fn pod_waits(model: &Checked, world: &World) -> bool {
+    let retiring = &model.shared.ledger(world.object.ledger).retiring;
+    let held = world.pod.is_some_and(|pod| retiring.iter().any(|entry| tok(entry.token) == pod.token));
+    held && world.object.record.retiring.iter().any(|(_, at)| at + 1 < world.tick)
+}
+
+/// The rotation is over, and the pod has moved.
+fn pod_moved(model: &Checked, world: &World) -> bool {
+    world.pod.is_some_and(|pod| pod.token > 0) && edited(model, world)
+}
+
+pub fn pods() -> Configuration {
+    Configuration {
+        left: Left { edits: 2, ticks: 4, faults: 1, pods: 3, ..Left::default() },
+        tokens: 3,
+        may: vec![May::Edit, May::Pods, May::Crash],
+        witnesses: vec![("an old token waits for a pod", pod_waits), ("a pod moves on", pod_moved)],
+        ..quiet("rotation, a pod that starts, restarts and ends, one replica")
+    }
+}
+
+pub fn pods_in_a_race() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, ticks: 3, pods: 2, ..Left::default() },
+        tokens: 2,
+        may: vec![May::Edit, May::Pods],
+        witnesses: vec![("an old token waits for a pod", pod_waits), ("a pod moves on", pod_moved)],
+        ..quiet("rotation, a pod, two replicas")
+    }
+}
+
+fn remote_waits(model: &Checked, world: &World) -> bool {
+    let retiring = !model.shared.ledger(world.object.ledger).retiring.is_empty();
+    retiring && world.object.record.retiring.iter().any(|(_, at)| at + 1 < world.tick)
+}
+
+fn remote_moved(model: &Checked, world: &World) -> bool {
+    world.remote.is_some_and(|token| token > 0) && edited(model, world)
+}
+
+pub fn remote() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        retirement: Retirement { quiet_period: Duration::from_secs(500), ..overlap_alone() },
+        remote: true,
+        left: Left { edits: 1, ticks: 5, faults: 1, ..Left::default() },
+        may: vec![May::Edit, May::Crash],
+        witnesses: vec![("an old token waits for its last use", remote_waits), ("a consumer outside moves on", remote_moved)],
+        ..quiet("rotation, a consumer outside the cluster, lists are old")
+    }
+}
+
+fn went_at_deadline(_: &Checked, world: &World) -> bool {
+    world.ghosts.overdue != 0
+}
+
+pub fn deadline_deletes() -> Configuration {
+    Configuration {
+        retirement: ends(OnDeadline::Delete),
+        left: Left { edits: 1, ticks: 4, faults: 1, pods: 2, ..Left::default() },
+        may: vec![May::Edit, May::Pods, May::Crash],
+        witnesses: vec![("a deadline lets a token go", went_at_deadline), ("a pod moves on", pod_moved)],
+        ..quiet("rotation, a pod, a deadline that lets go")
+    }
+}
+
+pub fn deadline_holds() -> Configuration {
+    Configuration {
+        retirement: ends(OnDeadline::Hold),
+        left: Left { edits: 1, ticks: 4, pods: 2, ..Left::default() },
+        may: vec![May::Edit, May::Pods],
+        witnesses: vec![("an old token waits for a pod", pod_waits), ("a pod moves on", pod_moved)],
+        ..quiet("rotation, a pod, a deadline that holds")
     }
 }

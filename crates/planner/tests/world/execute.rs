@@ -1,12 +1,13 @@
 //! The hands of the shell: each effect as the events of which it consists, with the preconditions that every write of
 //! the real shell must have. A write whose precondition fails changes nothing, and the replica looks again.
 
+use dbt_token_planner::desired::OnDeadline;
 use dbt_token_planner::effect::{Effect, LetGo};
 use dbt_token_planner::identity::{Serial, TokenId};
 
 use super::census::{self, HARM};
 use super::mutation::Mutation;
-use super::observe::{rows_number, ser, tok};
+use super::observe::{rows_number, ser, time, tok};
 use super::replica::Job;
 use super::shared::Shared;
 use super::{Gone, Hand, NO_ROWS, Phase, Ser, Slot, Target, Tok, World, bit};
@@ -82,7 +83,7 @@ fn begin(world: &mut World, replica: usize, hand: Hand, shared: &Shared, luck: L
         }
         Effect::Retire { token, .. } => verify(world, replica, hand, &job, *token, shared, luck),
         Effect::Revoke { token, .. } => {
-            revoke(world, tok(*token));
+            revoke(world, tok(*token), shared);
             changed_dbt(world, replica);
         }
         Effect::Condemn { serial, .. } => {
@@ -140,7 +141,7 @@ fn finish(world: &mut World, replica: usize, hand: Hand, token: Tok, shared: &Sh
             }
         }
         Effect::Retire { .. } => {
-            revoke(world, token);
+            revoke(world, token, shared);
             changed_dbt(world, replica);
         }
         effect => unreachable!("{effect:?} is one event"),
@@ -265,13 +266,19 @@ fn refused(world: &mut World, replica: usize, hand: Hand, job: &Job) {
 }
 
 /// The operator revokes a token. Whatever else is broken, it must not be one that somebody needs.
-fn revoke(world: &mut World, token: Tok) {
+fn revoke(world: &mut World, token: Tok, shared: &Shared) {
     if !world.is_active(token) {
         return;
     }
     let published = matches!(world.target, Target::Ours { token: held, .. } | Target::Released(held) if held == Some(token));
     let retains = world.object.deleted.is_some() && world.object.gone == Some(Gone::Retained);
-    if (world.object.deleted.is_none() || retains) && (published || world.consumer == Some(token)) {
+    let overdue = is_overdue(world, token, shared);
+    let waits = world.pod.is_some_and(|pod| pod.token == token) || world.remote == Some(token);
+    if overdue && waits {
+        world.ghosts.overdue |= bit(token);
+    }
+    let held = published || world.consumer == Some(token) || waits && !overdue;
+    if (world.object.deleted.is_none() || retains) && held {
         world.ghosts.broken |= HARM;
     }
     if world.elsewhere == Some(token) && !world.confirmed {
@@ -279,6 +286,13 @@ fn revoke(world: &mut World, token: Tok) {
     }
     world.ghosts.touched |= bit(token);
     world.tokens[usize::from(token)].active = false;
+}
+
+/// Whether the declaration lets the token go whatever its consumers do.
+fn is_overdue(world: &World, token: Tok, shared: &Shared) -> bool {
+    let Some(deadline) = shared.retirement.deadline.filter(|it| it.then == OnDeadline::Delete) else { return false };
+    let swap = world.object.record.retiring.iter().find(|(retiring, _)| *retiring == token);
+    swap.is_some_and(|(_, at)| time(world.tick) >= time(*at) + deadline.after)
 }
 
 fn changed_dbt(world: &mut World, replica: usize) {

@@ -64,6 +64,18 @@ pub struct Token {
     pub used: bool,
     /// A Semantic Layer credential is linked to it.
     pub linked: bool,
+    /// The tick of the last use by [`World::remote`], 0 without one.
+    pub used_at: u8,
+}
+
+/// A pod that takes the target by its environment: it holds what it read until its container restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pod {
+    /// What it read.
+    pub token: Tok,
+    /// Ticks.
+    pub created: u8,
+    pub since: u8,
 }
 
 /// A slot. Its content only moves forward, so that within one incarnation equal content means equal resourceVersion.
@@ -142,6 +154,10 @@ pub struct Replica {
     pub list: Option<List>,
     /// The list is newer than the last change that this process made in dbt.
     pub fresh: bool,
+    /// The tick in which the list was read.
+    pub listed_at: u8,
+    /// The last look at the pods, and its tick.
+    pub consumers: Option<(Option<Pod>, u8)>,
     /// Tokens of which a read, newer than that change, said that they are not there.
     pub absent: Toks,
     pub phase: Phase,
@@ -174,6 +190,8 @@ pub struct Left {
     pub outside: u8,
     pub lies: u8,
     pub ticks: u8,
+    /// Starts, restarts and ends of the pod.
+    pub pods: u8,
 }
 
 /// What only the checker knows.
@@ -202,6 +220,8 @@ pub struct Ghosts {
     pub was_set_back: bool,
     /// Everything in the cluster was set back, and not mended yet.
     pub restored: bool,
+    /// Tokens that went at their deadline.
+    pub overdue: Toks,
     /// Promises that were broken, see [`census`].
     pub broken: u16,
 }
@@ -224,6 +244,10 @@ pub struct World {
     pub target: Target,
     /// The token that a consumer of the target holds.
     pub consumer: Option<Tok>,
+    /// A pod that does not move by itself.
+    pub pod: Option<Pod>,
+    /// The token that a consumer outside the cluster holds and uses in every tick; only dbt sees it.
+    pub remote: Option<Tok>,
     /// The token that a consumer in another cluster holds, who never reads our target.
     pub elsewhere: Option<Tok>,
     /// Creates that will land later: serial and rows.
@@ -258,7 +282,7 @@ impl World {
 
     /// dbt makes a token.
     pub fn create(&mut self, serial: Ser, rows: u8) -> Tok {
-        self.tokens.push(Token { serial, mark: Marked::Ours, active: true, rows, used: false, linked: false });
+        self.tokens.push(Token { serial, mark: Marked::Ours, active: true, rows, used: false, used_at: 0, linked: false });
         u8::try_from(self.tokens.len() - 1).expect("few tokens")
     }
 

@@ -28,6 +28,10 @@ pub enum Action {
     Land,
     Tick,
     MoveConsumer,
+    /// The pod is created, or its container restarts.
+    StartPod,
+    EndPod,
+    MoveRemote,
     Happens(May),
     Kill(Tok),
     Rename(Tok),
@@ -38,7 +42,8 @@ pub enum Action {
 
 impl Checked {
     pub fn new(configuration: Configuration) -> Self {
-        let shared = Shared::new(configuration.mutation, configuration.hides);
+        let shared = Shared::new(configuration.mutation, configuration.hides, configuration.retirement.clone());
+        let shared = Shared { pods: configuration.may.contains(&May::Pods), ..shared };
         Self { configuration, shared }
     }
 
@@ -98,6 +103,19 @@ impl Checked {
                 let active = list.iter().filter(|(_, token)| token.active);
                 actions.extend(active.map(|(token, _)| Action::ReadShortList(replica, *token)));
             }
+        }
+    }
+
+    fn consumer_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let Target::Ours { token: Some(token), intact: true } = world.target else { return };
+        if self.may(May::Pods) && world.left.pods > 0 {
+            actions.push(Action::StartPod);
+            if world.pod.is_some() {
+                actions.push(Action::EndPod);
+            }
+        }
+        if world.remote.is_some_and(|held| held != token) {
+            actions.push(Action::MoveRemote);
         }
     }
 
@@ -219,6 +237,15 @@ impl Checked {
             Action::Land => outside::land(&mut next),
             Action::Tick => outside::tick(&mut next),
             Action::MoveConsumer => outside::move_consumer(&mut next),
+            Action::StartPod => {
+                outside::start_pod(&mut next);
+                next.left.pods -= 1;
+            }
+            Action::EndPod => {
+                next.pod = None;
+                next.left.pods -= 1;
+            }
+            Action::MoveRemote => outside::move_remote(&mut next),
             Action::Happens(what) => self.happens(&mut next, what),
             Action::Kill(token) => {
                 outside::kill(&mut next, token);
@@ -269,6 +296,7 @@ impl Model for Checked {
         if matches!(world.target, Target::Ours { token: Some(token), intact: true } if world.consumer != Some(token)) {
             actions.push(Action::MoveConsumer);
         }
+        self.consumer_actions(world, actions);
         if world.object.gone.is_none() {
             self.user_actions(world, actions);
             self.outside_actions(world, actions);

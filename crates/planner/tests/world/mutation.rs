@@ -1,9 +1,14 @@
 //! Wrong planners: the shipped one with its eyes or hands altered, one for each rule of section 4 of the architecture.
 //! Those named `...Without...` are wrong hands and are read by `execute`; the others are wrong eyes or wrong answers.
 
+use std::time::Duration;
+
+use dbt_token_planner::desired::{Deadline, OnDeadline, Retirement};
 use dbt_token_planner::effect::{Effect, LedgerEntry, LetGo, RevokedBecause};
 use dbt_token_planner::ledger::{Entry, Ledger};
-use dbt_token_planner::observation::{Account, Condemnation, Life, Observation, OpenAccount, SlotContent, Target, TargetState};
+use dbt_token_planner::observation::{
+    Account, Condemnation, Consumers, Life, Observation, OpenAccount, Reading, SlotContent, Target, TargetState,
+};
 use dbt_token_planner::plan::{Plan, Step, Wait, plan as shipped};
 use dbt_token_planner::report::Published;
 use jiff::Timestamp;
@@ -56,6 +61,18 @@ pub enum Mutation {
     LetGoFirst,
     /// Commits a new token without the links of the old one.
     ProveWithoutLinks,
+    /// Sees no pods.
+    IgnorePods,
+    /// Takes a look at the pods within the second of the swap for one that came after it.
+    EarlyLooksCount,
+    /// Does not look at last uses.
+    NoQuietPeriod,
+    /// Takes any list for one that tells of all uses.
+    OldUsesCount,
+    /// Takes every deadline for one that has passed.
+    DeadlineAtOnce,
+    /// Lets go at a deadline that holds.
+    HoldDeletes,
 }
 
 /// What a wrong planner answers.
@@ -75,7 +92,7 @@ fn open(seen: &mut Observation) -> Option<&mut OpenAccount> {
 }
 
 fn tokens(seen: &mut Observation, keep: impl Fn(&mut dbt_token_planner::observation::Token) -> bool) {
-    if let Some(dbt_token_planner::observation::Reading::Known { value, .. }) = open(seen).map(|account| &mut account.tokens) {
+    if let Some(Reading::Known { value, .. }) = open(seen).map(|account| &mut account.tokens) {
         value.retain(|_, token| keep(token));
     }
 }
@@ -146,8 +163,39 @@ fn alter(mutation: Mutation, seen: &mut Observation) {
                 true
             });
         }
+        _ => alter_consumers(mutation, seen),
+    }
+}
+
+/// What concerns the rules of retirement.
+fn alter_consumers(mutation: Mutation, seen: &mut Observation) {
+    match mutation {
+        Mutation::IgnorePods => {
+            seen.consumers = Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: Timestamp::MAX };
+        }
+        Mutation::EarlyLooksCount => {
+            if let Reading::Known { taken_at, .. } = &mut seen.consumers {
+                *taken_at += Duration::from_secs(1);
+            }
+        }
+        Mutation::OldUsesCount => {
+            if let Some(Reading::Known { taken_at, .. }) = open(seen).map(|account| &mut account.tokens) {
+                *taken_at = Timestamp::MAX;
+            }
+        }
+        Mutation::NoQuietPeriod => declared(seen, |it| it.quiet_period = Duration::ZERO),
+        Mutation::DeadlineAtOnce => declared(seen, |it| {
+            it.deadline = it.deadline.map(|deadline| Deadline { after: Duration::ZERO, ..deadline });
+        }),
+        Mutation::HoldDeletes => declared(seen, |it| {
+            it.deadline = it.deadline.map(|deadline| Deadline { then: OnDeadline::Delete, ..deadline });
+        }),
         _ => {}
     }
+}
+
+fn declared(seen: &mut Observation, change: impl FnOnce(&mut Retirement)) {
+    change(&mut seen.desired.as_mut().expect("a declaration that makes sense").retirement);
 }
 
 fn trust_absence(seen: &mut Observation) {

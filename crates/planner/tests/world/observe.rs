@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects};
+use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects, Retirement};
 use dbt_token_planner::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, PermissionSet, ProjectId, RenderRule, Serial, TokenId,
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::mutation::Mutation;
 use super::shared::Shared;
-use super::{BASE, List, Marked, NO_ROWS, Object, Ser, Slot, TICK, Target, Tok, Token, Toks, World, bit};
+use super::{BASE, List, Marked, NO_ROWS, Object, Pod, Ser, Slot, TICK, Target, Tok, Token, Toks, World, bit};
 
 /// Everything that one look of one replica shows. Equal views give equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub struct View {
     pub slots: Vec<Slot>,
     pub target: Target,
     pub list: Option<List>,
+    pub listed_at: u8,
+    pub consumers: Option<(Option<Pod>, u8)>,
     pub fresh: bool,
     pub absent: Toks,
     pub account_ready: bool,
@@ -48,6 +50,8 @@ impl View {
             slots,
             target: replica.target.as_ref().map_or(world.target, |cached| cached.value),
             list: if replica.list_lags { replica.list.clone() } else { Some(world.list(shared.hides)) },
+            listed_at: if replica.list_lags { replica.listed_at } else { world.tick },
+            consumers: replica.consumers,
             fresh: !replica.list_lags || replica.fresh,
             absent: replica.absent,
             account_ready: world.account_ready,
@@ -117,7 +121,7 @@ pub fn rows_number(granted: &GrantRows) -> u8 {
     (0..4).find(|number| rows(*number) == *granted).expect("rows of this history")
 }
 
-fn desired(object: &Object) -> Desired {
+fn desired(object: &Object, retirement: &Retirement) -> Desired {
     let permission = |permission_set| Permission { permission_set, projects: Projects::All, writable: BTreeSet::new() };
     Desired {
         account: "main".into(),
@@ -126,7 +130,7 @@ fn desired(object: &Object) -> Desired {
         secret_name: "token".into(),
         verification_environment: None,
         allow_unproven: false,
-        retire_after: Duration::from_secs(500),
+        retirement: retirement.clone(),
         deletion_policy: policy(object),
         suspended: false,
     }
@@ -157,7 +161,7 @@ fn token(index: Tok, token: &Token) -> seen::Token {
         active: token.active,
         rows: rows(token.rows),
         created_at: None,
-        last_used: token.used.then(|| time(0)),
+        last_used: token.used.then(|| time(token.used_at)),
         shows_links: false,
     }
 }
@@ -191,11 +195,35 @@ fn target(target: Target) -> seen::Target {
     }
 }
 
-fn account(view: &View, now: Timestamp) -> seen::Account {
+/// When the list was read, and since when lists count. Where last uses do not count, only whether one is new is told.
+fn freshness(view: &View, shared: &Shared) -> (Timestamp, Timestamp) {
+    let now = time(view.tick);
+    if shared.retirement.quiet_period.is_zero() {
+        return (if view.fresh { now } else { earlier(now) }, now);
+    }
+    let read_at = time(view.listed_at);
+    (if view.fresh { read_at } else { earlier(read_at) }, read_at)
+}
+
+fn consumers(view: &View, shared: &Shared) -> seen::Reading<seen::Consumers> {
+    if !shared.pods {
+        return seen::Reading::Known { value: seen::Consumers::Seen(Vec::new()), taken_at: time(view.tick) };
+    }
+    let Some((pod, tick)) = view.consumers else { return seen::Reading::Unknown };
+    let consumer = |pod: Pod| seen::Consumer {
+        pod: "pod".into(),
+        created_at: time(pod.created),
+        way: seen::Way::Environment,
+        running_since: Some(time(pod.since)),
+    };
+    seen::Reading::Known { value: seen::Consumers::Seen(pod.map(consumer).into_iter().collect()), taken_at: time(tick) }
+}
+
+fn account(view: &View, now: Timestamp, shared: &Shared) -> seen::Account {
     if !view.account_ready {
         return seen::Account::NotReady { reason: "Unreachable".into(), message: "no answer".into() };
     }
-    let taken_at = if view.fresh { now } else { earlier(now) };
+    let (taken_at, _) = freshness(view, shared);
     let tokens = match &view.list {
         None => seen::Reading::Unknown,
         Some(list) => {
@@ -239,16 +267,17 @@ pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
         deleted_at: view.object.deleted.map(time),
         finalizer: view.object.finalizer,
         rotate_at: None,
-        desired: Ok(desired(&view.object)),
+        desired: Ok(desired(&view.object, &shared.retirement)),
         deletion_policy: policy(&view.object),
         ledger: shared.ledger(view.object.ledger).as_ref().clone(),
         record: record(&view.object),
-        account: account(view, now),
+        account: account(view, now, shared),
         slots: view.slots.iter().map(slot).collect(),
         target: target(view.target),
         rule: Some(rule()),
+        consumers: consumers(view, shared),
         senior: None,
-        fresh_after: now,
+        fresh_after: freshness(view, shared).1,
         trouble: None,
     }
 }

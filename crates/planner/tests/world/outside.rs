@@ -1,7 +1,7 @@
 //! What others do: users, outsiders, consumers, time, and misfortune in the cluster or in dbt.
 
 use super::shared::Shared;
-use super::{BASE, Cached, FIRST_ROWS, Gone, Marked, OTHER_ROWS, Phase, Replica, Ser, Snapshot, Target, Tok, World, bit};
+use super::{BASE, Cached, FIRST_ROWS, Gone, Marked, OTHER_ROWS, Phase, Pod, Replica, Ser, Snapshot, Target, Tok, World, bit};
 
 /// The consumer reads the target, and uses what it finds.
 pub fn move_consumer(world: &mut World) {
@@ -13,11 +13,53 @@ pub fn move_consumer(world: &mut World) {
     }
 }
 
-/// Time passes: longer than the overlap, so that every consumer has moved.
+/// The pod is created, or its container restarts, and reads the target.
+pub fn start_pod(world: &mut World) {
+    if let Target::Ours { token: Some(token), intact: true } = world.target {
+        let created = world.pod.map_or(world.tick, |pod| pod.created);
+        world.pod = Some(Pod { token, created, since: world.tick });
+    }
+}
+
+/// Somebody brings the published token to the consumer outside the cluster.
+pub fn move_remote(world: &mut World) {
+    if let Target::Ours { token: Some(token), intact: true } = world.target {
+        world.remote = world.remote.map(|_| token);
+        use_remote(world);
+    }
+}
+
+fn use_remote(world: &mut World) {
+    if let Some(token) = world.remote.filter(|token| world.is_active(*token)) {
+        let tick = world.tick;
+        let token = &mut world.tokens[usize::from(token)];
+        (token.used, token.used_at) = (true, tick);
+    }
+}
+
+/// Time passes: longer than the overlap, so that every consumer has moved that moves by itself.
 pub fn tick(world: &mut World) {
     world.tick += 1;
     world.left.ticks = world.left.ticks.saturating_sub(1);
     move_consumer(world);
+    use_remote(world);
+}
+
+/// Whether a pod or a consumer outside the cluster holds another token than the target.
+pub fn is_behind(world: &World) -> bool {
+    let Target::Ours { token: Some(token), intact: true } = world.target else { return false };
+    let started_with_it = |pod: Pod| pod.token == token && !world.object.record.retiring.iter().any(|(_, at)| *at >= pod.since);
+    world.remote.is_some_and(|held| held != token) || world.pod.is_some_and(|pod| !started_with_it(pod))
+}
+
+/// Everybody takes up what is published, the pod as a new one in time to come.
+pub fn catch_up(world: &mut World) {
+    tick(world);
+    world.pod = world.pod.take().map(|pod| Pod { created: world.tick, ..pod });
+    if world.pod.is_some() {
+        start_pod(world);
+    }
+    move_remote(world);
 }
 
 /// A create whose answer was lost takes effect.
@@ -127,7 +169,15 @@ pub fn restart(world: &mut World, replica: usize) {
         refresh(world, replica, cache);
     }
     let replica = &mut world.replicas[replica];
-    *replica = Replica { list: None, fresh: false, absent: 0, phase: Phase::Idle, ..std::mem::take(replica) };
+    *replica = Replica {
+        list: None,
+        listed_at: 0,
+        consumers: None,
+        fresh: false,
+        absent: 0,
+        phase: Phase::Idle,
+        ..std::mem::take(replica)
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -43,6 +43,7 @@ pub enum Next {
     Job(u32),
     ReadTokens,
     ReadToken(Tok),
+    ReadConsumers,
     /// Nothing to do; whether time alone will change that.
     Rest {
         wakes: bool,
@@ -79,6 +80,7 @@ fn work_out(view: &View, shared: &Shared) -> Planned {
             (Next::Job(number(effect, after, refusal, view, shared)), objection)
         }
         Step::Read(Need::Token(token)) => (Next::ReadToken(tok(token)), None),
+        Step::Read(Need::Consumers(_)) => (Next::ReadConsumers, None),
         Step::Read(_) => (Next::ReadTokens, None),
         // At rest, and only then, the report is written by itself.
         _ if after != view.object.record => (Next::Job(report_alone(after, shared)), None),
@@ -160,6 +162,7 @@ pub fn look(world: &World, replica: usize, shared: &Shared) -> Option<World> {
     match planned.next {
         Next::Rest { .. } => return None,
         Next::ReadTokens => read_list(&mut world, replica, shared, 0),
+        Next::ReadConsumers => world.replicas[replica].consumers = Some((world.pod, world.tick)),
         Next::ReadToken(token) => read_token(&mut world, replica, token),
         Next::Job(job) => world.replicas[replica].phase = Phase::Pending(Hand { job, object_current, target_current }),
     }
@@ -170,8 +173,11 @@ pub fn look(world: &World, replica: usize, shared: &Shared) -> Option<World> {
 pub fn read_list(world: &mut World, replica: usize, shared: &Shared, left_out: u16) {
     let mut list = world.list(shared.hides);
     list.retain(|(token, _)| left_out & bit(*token) == 0);
+    let tick = world.tick;
     let replica = &mut world.replicas[replica];
     replica.list = Some(list);
+    // Where last uses do not count, the age of a list counts only against the last change.
+    replica.listed_at = if shared.retirement.quiet_period.is_zero() { 0 } else { tick };
     replica.fresh = true;
 }
 

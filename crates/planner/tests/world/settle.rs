@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::execute::{Luck, go};
 use super::observe::{View, tok};
-use super::outside::{land, move_consumer, tick};
+use super::outside::{self, land, move_consumer, tick};
 use super::replica::{Next, look, planned};
 use super::shared::Shared;
 use super::{BASE, Gone, Marked, Replica, Target, World, bit};
@@ -143,6 +143,10 @@ pub fn step(world: &World, shared: &Shared) -> Option<World> {
     let rest = planned(View::of(world, 0, shared), shared);
     let mut next = world.clone();
     match rest.next {
+        Next::Rest { .. } if outside::is_behind(world) => {
+            outside::catch_up(&mut next);
+            Some(next)
+        }
         Next::Rest { wakes: true, .. } if world.tick < 60 => {
             tick(&mut next);
             Some(next)

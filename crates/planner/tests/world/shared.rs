@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, RwLock};
 
+use dbt_token_planner::desired::Retirement;
 use dbt_token_planner::ledger::Ledger;
 
 use super::mutation::Mutation;
@@ -70,11 +71,16 @@ pub struct Shared {
     pub mutation: Option<Mutation>,
     /// Lists leave out deleted tokens.
     pub hides: bool,
+    /// What is declared about the end of a replaced token.
+    pub retirement: Retirement,
+    /// There may be a pod; otherwise nobody has to look for one.
+    pub pods: bool,
 }
 
 impl Shared {
-    pub fn new(mutation: Option<Mutation>, hides: bool) -> Self {
-        Self { ledgers: Interner::new(), jobs: Interner::new(), plans: Memo::new(), courses: Memo::new(), mutation, hides }
+    pub fn new(mutation: Option<Mutation>, hides: bool, retirement: Retirement) -> Self {
+        let (ledgers, jobs) = (Interner::new(), Interner::new());
+        Self { ledgers, jobs, plans: Memo::new(), courses: Memo::new(), mutation, hides, retirement, pods: false }
     }
 
     pub fn ledger(&self, number: u32) -> Arc<Ledger> {

@@ -22,6 +22,8 @@ fn blank(configuration: &Configuration, shared: &Shared) -> World {
         closed: Vec::new(),
         target: Target::Missing,
         consumer: None,
+        pod: None,
+        remote: None,
         elsewhere: None,
         delayed: Vec::new(),
         account_ready: true,
@@ -37,7 +39,7 @@ fn blank(configuration: &Configuration, shared: &Shared) -> World {
 pub fn start(configuration: &Configuration, shared: &Shared) -> World {
     let mut world = blank(configuration, shared);
     if configuration.start != Start::New {
-        let unbroken = Shared::new(None, false);
+        let unbroken = Shared::new(None, false, configuration.retirement.clone());
         world.object.ledger = unbroken.ledgers.number(Default::default());
         while let Some(next) = settle::step(&world, &unbroken) {
             world = next;
@@ -65,6 +67,7 @@ pub fn start(configuration: &Configuration, shared: &Shared) -> World {
             world.ghosts = Ghosts { declared: 1 << FIRST_ROWS, ledger_damaged: true, ..Ghosts::default() };
         }
     }
+    world.remote = configuration.remote.then_some(0);
     world.left = configuration.left;
     world.replicas = configuration.replicas.iter().map(|lag| replica(*lag, &world)).collect();
     world

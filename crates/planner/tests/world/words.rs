@@ -24,7 +24,7 @@ pub fn line(world: &World, shared: &Shared) -> String {
         Phase::Half(hand, token) => format!("half {} with {token}", words(&shared.jobs.value(hand.job))),
     };
     format!(
-        "t{} {} ledger {}/{:?}/{:?}/{:?}{} record {:?} target {:?} slots {:?} tokens {:?} consumer {:?} replicas {:?}",
+        "t{} {} ledger {}/{:?}/{:?}/{:?}{} record {:?} target {:?} slots {:?} tokens {:?} consumer {:?} {:?} {:?} replicas {:?}",
         world.tick,
         if world.object.deleted.is_some() { format!("deleted {:?}", world.object.gone) } else { String::new() },
         ledger.serial,
@@ -37,6 +37,8 @@ pub fn line(world: &World, shared: &Shared) -> String {
         world.slots.iter().map(slot).collect::<Vec<_>>(),
         world.tokens.iter().map(token).collect::<Vec<_>>(),
         world.consumer,
+        world.pod,
+        world.remote,
         world.replicas.iter().map(phase).collect::<Vec<_>>(),
     )
 }

@@ -60,5 +60,11 @@ pub fn all() -> Vec<Wrong> {
         wrong(Mutation::PublishDead, alone(&[May::Kill], damage(1)), census::SETTLES),
         wrong(Mutation::ProveWithoutLinks, alone(&[May::Edit], edit), census::LINKED),
         wrong(Mutation::LetGoFirst, alone(&[May::Delete], edit), census::CLEAN_END),
+        wrong(Mutation::IgnorePods, with::pods(), census::HARMLESS),
+        wrong(Mutation::EarlyLooksCount, with::pods(), census::HARMLESS),
+        wrong(Mutation::NoQuietPeriod, with::remote(), census::HARMLESS),
+        wrong(Mutation::OldUsesCount, with::remote(), census::HARMLESS),
+        wrong(Mutation::DeadlineAtOnce, with::deadline_deletes(), census::HARMLESS),
+        wrong(Mutation::HoldDeletes, with::deadline_holds(), census::HARMLESS),
     ]
 }
