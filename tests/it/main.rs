@@ -13,6 +13,7 @@ mod handover;
 mod lifecycle;
 mod manifests;
 mod policy;
+mod retirement;
 mod rotation;
 mod secrecy;
 mod semantic_layer;
@@ -53,6 +54,7 @@ fn cases() -> Vec<Case> {
         handover::cases(),
         counts::cases(),
         chart::cases(),
+        retirement::cases(),
         rotation::cases(),
         policy::cases(),
         faults::cases(),
