@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use dbt_token_planner::desired::{self as planner, Desired, ProjectReference, Projects, Refusal};
 use dbt_token_planner::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
+use dbt_token_planner::rotation::LegacyPolicy;
 use kube::ResourceExt;
 
-use super::v1alpha1::{DeletionPolicy, LegacyPolicy, Permission, ProjectRef, ServiceToken, TokenEffective, WritableEnvironment};
-use super::{desired_retirement, duration, names, template};
+use super::v1alpha1::{DeletionPolicy, Permission, ProjectRef, ServiceToken, TokenEffective, WritableEnvironment};
+use super::{desired_retirement, desired_rotation, duration, names, template};
 
 /// Under this key the bare token stands if the spec has no template.
 pub const DEFAULT_SECRET_KEY: &str = "token";
@@ -47,6 +48,7 @@ pub fn desired(token: &ServiceToken) -> Result<Desired, Refusal> {
         secret_name: spec.secret.name.clone(),
         verification_environment: verification.environment_id.map(EnvironmentId),
         allow_unproven: verification.allow_unproven.unwrap_or(false),
+        rotation: desired_rotation::rotation(spec.rotation.as_ref())?,
         retirement: desired_retirement::retirement(spec.rotation.as_ref().and_then(|rotation| rotation.retire.as_ref()))?,
         deletion_policy: deletion_policy(token),
         suspended: spec.suspend.unwrap_or(false),
@@ -73,7 +75,6 @@ pub fn secret_templates(token: &ServiceToken) -> Vec<(&str, &str)> {
 
 /// The values in force, for the status. Fields that this version cannot serve are left out: they are not in force.
 pub fn effective(token: &ServiceToken, desired: &Desired) -> TokenEffective {
-    let legacy = token.spec.rotation.as_ref().and_then(|rotation| rotation.legacy);
     TokenEffective {
         token_name: Some(desired.token_name.clone()),
         secret_keys: secret_templates(token).into_iter().map(|(key, _)| key.to_owned()).collect(),
@@ -86,35 +87,26 @@ pub fn effective(token: &ServiceToken, desired: &Desired) -> TokenEffective {
         ),
         allow_unproven: Some(desired.allow_unproven),
         legacy: Some(
-            match legacy {
-                Some(LegacyPolicy::Report) => "Report",
-                Some(LegacyPolicy::Rotate) | None => "Rotate",
+            match desired.rotation.legacy {
+                LegacyPolicy::Report => "Report",
+                LegacyPolicy::Rotate => "Rotate",
             }
             .to_owned(),
         ),
+        max_age: desired.rotation.maximum_age.map(duration::format),
         ..desired_retirement::effective(&desired.retirement)
     }
 }
 
-/// The first field in use that this version cannot serve. `rotation.legacy` is not among them: it speaks of tokens that
-/// the operator did not make, and those come with `adopt`.
+/// The first field in use that this version cannot serve.
 fn unserved_field(token: &ServiceToken) -> Option<&'static str> {
     let spec = &token.spec;
     let rotation = spec.rotation.clone().unwrap_or_default();
     let retire = rotation.retire.unwrap_or_default();
-    let annotation = |name: &str| token.annotations().get(name);
-    let compromised = annotation(names::COMPROMISED);
     [
         ("adopt", spec.adopt.is_some()),
         ("dryRun", spec.dry_run == Some(true)),
-        ("rotation.maxAge", rotation.max_age.is_some()),
-        ("rotation.windows", rotation.windows.is_some_and(|windows| !windows.is_empty())),
         ("rotation.retire.restart", retire.restart.is_some_and(|kinds| !kinds.is_empty())),
-        // One that differs was left behind from last time and counts for nothing.
-        (
-            "metadata.annotations[tokens.dbt-operator.dev/compromised]",
-            compromised.is_some() && compromised == annotation(names::ROTATE_AT),
-        ),
     ]
     .into_iter()
     .find_map(|(field, used)| used.then_some(field))
@@ -256,9 +248,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn not_implemented(spec: Value, annotations: Value, expected: Option<&str>) {
+    fn not_implemented(spec: Value, expected: Option<&str>) {
         let expected = expected.map(|field| Refusal::NotImplemented { field: field.to_owned() });
-        assert_eq!(desired(&service_token(spec, annotations)).err(), expected);
+        assert_eq!(desired(&service_token(spec, json!({}))).err(), expected);
     }
 
     #[track_caller]
@@ -322,26 +314,15 @@ mod tests {
         for (spec, field) in [
             (json!({"adopt": {"secretRef": {"name": "old"}}}), "adopt"),
             (json!({"dryRun": true}), "dryRun"),
-            (json!({"rotation": {"maxAge": "90d"}}), "rotation.maxAge"),
-            (json!({"rotation": {"windows": [{"schedule": "0 2 * * SAT", "duration": "4h"}]}}), "rotation.windows"),
             (json!({"rotation": {"retire": {"restart": ["Deployment"]}}}), "rotation.retire.restart"),
         ] {
-            not_implemented(spec, json!({}), Some(field));
+            not_implemented(spec, Some(field));
         }
-        not_implemented(json!({"rotation": {"legacy": "Rotate"}, "dryRun": false}), json!({}), None);
+        not_implemented(json!({"rotation": {"legacy": "Rotate"}, "dryRun": false}), None);
     }
 
     #[test]
-    fn compromised_counts_only_if_it_equals_rotate_at() {
-        let field = Some("metadata.annotations[tokens.dbt-operator.dev/compromised]");
-        for (annotations, expected) in [
-            (json!({names::ROTATE_AT: "now"}), None),
-            (json!({names::COMPROMISED: "now"}), None),
-            (json!({names::ROTATE_AT: "now", names::COMPROMISED: "before"}), None),
-            (json!({names::ROTATE_AT: "now", names::COMPROMISED: "now"}), field),
-        ] {
-            not_implemented(json!({}), annotations, expected);
-        }
+    fn a_value_that_could_never_be_said_to_be_handled_is_refused() {
         let long = service_token(json!({}), json!({names::ROTATE_AT: "x".repeat(257)}));
         assert!(matches!(desired(&long), Err(Refusal::InvalidSpec { field, .. }) if field.contains("rotate-at")));
     }
@@ -375,11 +356,11 @@ mod tests {
 
     #[test]
     fn the_values_in_force_are_told_with_their_defaults() {
-        let token = service_token(json!({"rotation": {"retire": {"after": "90m"}}}), json!({}));
+        let token = service_token(json!({"rotation": {"maxAge": "2160h", "retire": {"after": "90m"}}}), json!({}));
         let values = effective(&token, &desired(&token).expect("valid"));
         assert_eq!(values.secret_keys, ["token"]);
         assert_eq!(values.retire_after.as_deref(), Some("1h30m"));
         assert_eq!((values.deletion_policy.as_deref(), values.legacy.as_deref()), (Some("Revoke"), Some("Rotate")));
-        assert_eq!(values.quiet_period.as_deref(), Some("15m"));
+        assert_eq!((values.max_age.as_deref(), values.quiet_period.as_deref()), (Some("90d"), Some("15m")));
     }
 }

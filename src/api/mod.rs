@@ -9,7 +9,10 @@ pub mod crd;
 pub mod desired;
 pub mod desired_account;
 mod desired_retirement;
+mod desired_rotation;
 pub mod duration;
+#[cfg(test)]
+mod edits;
 #[cfg(test)]
 mod manifests;
 mod schema;

@@ -146,6 +146,9 @@ fn read_names(written: &api::Ledger) -> Result<Ledger, &'static str> {
     if named.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err("it names a serial twice");
     }
+    if written.compromised.is_some_and(|highest| highest <= 0 || highest > serial) {
+        return Err("it calls a serial compromised that never was");
+    }
     if written.set_back.is_some_and(|serial| serial <= 0) {
         return Err("it was set back to a serial that cannot be");
     }
@@ -156,6 +159,7 @@ fn read_names(written: &api::Ledger) -> Result<Ledger, &'static str> {
         current,
         retiring,
         set_back: written.set_back.map(Serial),
+        compromised: written.compromised.map(Serial),
         ..Ledger::default()
     })
 }
@@ -199,6 +203,7 @@ pub(super) fn written(ledger: &Ledger) -> Option<api::Ledger> {
         retiring: ledger.retiring.iter().map(entry).collect(),
         deletion: ledger.deletion.map(write_policy),
         set_back: ledger.set_back.map(|serial| serial.0),
+        compromised: ledger.compromised.map(|serial| serial.0),
     };
     (written != api::Ledger::default()).then_some(written)
 }
@@ -239,6 +244,7 @@ mod tests {
             retiring: vec![entry(6, 2100), entry(7, 2101)],
             deletion: Some(DeletionPolicy::Retain),
             set_back: Some(Serial(12)),
+            compromised: Some(Serial(7)),
             handled_rotate_at: Some("2026-11-24T08:00:00Z".to_owned()),
         }
     }
@@ -263,7 +269,9 @@ mod tests {
     #[test]
     fn a_damaged_ledger_names_nothing_so_that_nothing_is_destroyed() {
         type Damage = fn(&mut api::Ledger);
-        let cases: [(Damage, &str); 10] = [
+        let cases: [(Damage, &str); 12] = [
+            (|ledger| ledger.compromised = Some(0), "compromised"),
+            (|ledger| ledger.compromised = Some(10), "compromised"),
             (|ledger| ledger.serial = Some(-1), "lower than one"),
             (|ledger| ledger.serial = None, "lower than one"),
             (|ledger| ledger.serial = Some(8), "lower than one"),

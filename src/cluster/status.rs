@@ -64,7 +64,7 @@ fn status(previous: &ServiceTokenStatus, wanted: Wanted<'_>, now: Timestamp) -> 
         token: report.token.as_ref().map(|token| published(token, previous.token.as_ref(), projects)),
         retiring_tokens: report.retiring.iter().map(|token| retiring(token, &previous.retiring_tokens)).collect(),
         next_step: report.next_step.as_ref().map(next_step),
-        next_rotation_time: None,
+        next_rotation_time: report.next_rotation.map(time),
         last_rotation_time: report.last_rotation.map(time),
         last_handled_rotate_at: ledger.handled_rotate_at.clone(),
         plan: Vec::new(),
@@ -106,7 +106,7 @@ fn published(token: &TokenReport, previous: Option<&api::PublishedToken>, projec
         name: token.name.as_ref().map(|name| cut_to_characters(name, LONGEST_NAME)).or(before.name),
         creation_time: token.created_at.map(time).or(before.creation_time),
         publication_time: Some(time(token.published_at)),
-        legacy: Some(token.legacy),
+        legacy: token.legacy.or(before.legacy),
         adopted: Some(false),
         permissions: token.rows.as_ref().map_or(before.permissions, |rows| permissions(rows, projects)),
     }

@@ -87,6 +87,7 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         deleted_at: token.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         finalizer: token.finalizers().iter().any(|name| name == names::FINALIZER),
         rotate_at: token.annotations().get(names::ROTATE_AT).cloned(),
+        compromised: token.annotations().get(names::COMPROMISED).cloned(),
         desired: desired::desired(&token),
         deletion_policy: desired::deletion_policy(&token),
         record: status::record(&status),

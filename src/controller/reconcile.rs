@@ -28,6 +28,11 @@ const MAXIMUM_STEPS: usize = 24;
 /// How soon an object is looked at again if something had changed under a step, or its steps are used up.
 const SOON: Duration = Duration::from_secs(1);
 
+/// The longest time between two looks. A rotation may be years away: a timer so far ahead would have to agree with the
+/// calendar over suspended machines and corrected clocks, and the work queue takes half a year at most. A look at rest reads
+/// and writes nothing.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
+
 /// How soon a look at an account is tried again after a failure of the API server or of dbt.
 const ACCOUNT_RETRY: Duration = Duration::from_secs(10);
 
@@ -180,7 +185,7 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
     }
     let foreign = context.memories.foreign_until(&seen.observation.owner.uid, now);
     match [plan.wake_at, foreign].into_iter().flatten().min() {
-        Some(wake_at) => Action::requeue(delay(now, wake_at)),
+        Some(wake_at) => Action::requeue(delay(now, wake_at).min(LONGEST_REST)),
         None => Action::await_change(),
     }
 }

@@ -7,6 +7,7 @@ pub use self::retirement::{Deadline, OnDeadline, Retirement};
 use std::collections::BTreeSet;
 
 use crate::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
+use crate::rotation::RotationPolicy;
 
 /// One `ServiceToken` as declared, with the code's defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +24,8 @@ pub struct Desired {
     pub verification_environment: Option<EnvironmentId>,
     /// Whether a token that no call can try may be published.
     pub allow_unproven: bool,
+    /// When the token is replaced because of its age.
+    pub rotation: RotationPolicy,
     /// When a replaced token may go.
     pub retirement: Retirement,
     /// What happens to the token when the object is deleted.

@@ -140,6 +140,9 @@ pub enum LedgerEntry {
     Rebuild,
     /// A retiring token is gone.
     Forget(Serial),
+    /// A person called the published token compromised. Written down before anything rests on it, since the annotations may
+    /// change at any time.
+    CallCompromised,
     /// Tokens exist that the ledger does not know.
     SetBack,
     /// A person confirmed that they are ours.
@@ -272,6 +275,7 @@ impl LedgerEntry {
             Self::Abandon => "abandon",
             Self::Rebuild => "rebuild",
             Self::Forget(_) => "forget",
+            Self::CallCompromised => "call_compromised",
             Self::SetBack => "set_back",
             Self::SetBackConfirmed => "set_back_confirmed",
             Self::Delete => "delete",

@@ -24,6 +24,9 @@ use crate::observation::{
 };
 use crate::plan::{self, Block, Plan, Step, Turn, Wait};
 use crate::report::{Condition, ConditionStatus, ConditionType, Published, RetiringRecord};
+use crate::rotation::RotationPolicy;
+use crate::schedule::Schedule;
+use crate::window::{Window, Zone};
 
 /// 2026-11-24T07:40:00Z, the moment at which tables look.
 const NOW_SECONDS: i64 = 1_795_506_000;
@@ -92,6 +95,7 @@ pub(crate) fn object() -> Observation {
         deleted_at: None,
         finalizer: true,
         rotate_at: None,
+        compromised: None,
         desired: Ok(Desired {
             account: "analytics".into(),
             token_name: "finance/dagster".into(),
@@ -99,6 +103,7 @@ pub(crate) fn object() -> Observation {
             secret_name: "dagster-dbt".into(),
             verification_environment: None,
             allow_unproven: false,
+            rotation: RotationPolicy::default(),
             retirement: Retirement {
                 after: Duration::from_secs(600),
                 volume_sync: Duration::from_secs(180),
@@ -167,6 +172,35 @@ impl Observation {
             Reading::Known { value, .. } => change(value),
             Reading::Unknown => panic!("the list of this fixture was replaced"),
         })
+    }
+
+    /// What is declared about the time of a rotation.
+    pub(crate) fn rotated(self, change: impl FnOnce(&mut RotationPolicy)) -> Self {
+        self.with_desired(|desired| change(&mut desired.rotation))
+    }
+
+    /// A limit of so many days, and windows of four hours in UTC.
+    pub(crate) fn aged_after(self, days: u64, schedules: &[&str]) -> Self {
+        let window = |schedule: &&str| Window {
+            schedule: Schedule::parse(schedule).expect("a schedule"),
+            length: Duration::from_secs(4 * 3600),
+            zone: Zone::utc(),
+        };
+        self.rotated(|rotation| {
+            rotation.maximum_age = Some(Duration::from_secs(days * 86_400));
+            rotation.windows = schedules.iter().map(window).collect();
+        })
+    }
+
+    /// dbt made the token on 5 May 2022.
+    pub(crate) fn legacy(self, token: i64) -> Self {
+        self.token(token, |token| token.created_at = Timestamp::from_second(1_651_744_800).ok())
+    }
+
+    /// Both annotations have this value.
+    pub(crate) fn called_compromised(mut self, value: &str) -> Self {
+        (self.rotate_at, self.compromised) = (Some(value.into()), Some(value.into()));
+        self
     }
 
     /// What the fixture declares, as rows.

@@ -1,5 +1,5 @@
 //! What may hold a token back before it is made: the account's grants and limits, calls that can try it, the budget, the
-//! delay after failures. Each gate is a question of its own.
+//! declared windows, the delay after failures. Each gate is a question of its own.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::observation::{Allowance, Observation, OpenAccount};
 use crate::permission::{self, Probe};
 use crate::plan::{Block, Step, Turn, Wait};
 use crate::stage::retire::later;
+use crate::window;
 
 /// How long the next attempt waits after so many that were given up in a row. The first repeat is quick, since a person
 /// may be watching; the last is rare, since each attempt may make and revoke a token.
@@ -108,6 +109,23 @@ pub fn budget(account: &OpenAccount, cause: Cause, now: Timestamp) -> Result<(),
         Allowance::UsedUp { free_at, .. } if free_at <= now => Ok(()),
         Allowance::UsedUp { limit, free_at } => Err(Turn::Take(Step::Wait(Wait::Budget { limit, free_at }), Some(free_at))),
     }
+}
+
+/// Whether a rotation for this cause may begin now; if a window allows it, until when.
+///
+/// # Errors
+/// The turn that waits for the next window.
+pub fn window(desired: &Desired, cause: Cause, now: Timestamp) -> Result<Option<Timestamp>, Turn> {
+    let windows = &desired.rotation.windows;
+    if windows.is_empty() || !cause.waits_for_a_window() {
+        return Ok(None);
+    }
+    let until = window::open_until(windows, now);
+    if until.is_some() {
+        return Ok(until);
+    }
+    let opens_at = window::next_opening(windows, now).unwrap_or(Timestamp::MAX);
+    Err(Turn::Take(Step::Wait(Wait::Window { cause, opens_at }), Some(opens_at)))
 }
 
 /// Whether the delay after failures has passed.
@@ -237,6 +255,37 @@ mod tests {
         waits(u32::MAX, -21_600, "()");
         // A serial may be ahead of the clock by the attempts of the same second.
         waits(1, 2, "wait Backoff until +12");
+    }
+
+    /// Tables look on a Tuesday, at 07:40.
+    #[test]
+    fn only_legacy_and_aged_tokens_wait_for_a_window() {
+        let ask = |schedules: &[&str], cause| {
+            let it = object().aged_after(90, schedules);
+            let answer = window(it.desired.as_ref().expect("a spec"), cause, now());
+            answer.map_or_else(
+                |turn| self::turn(&turn),
+                |until| format!("until {:?}", until.map(|it| it.as_second() - now().as_second())),
+            )
+        };
+        for cause in [Cause::Legacy, Cause::MaxAge] {
+            assert_eq!(ask(&[], cause), "until None");
+            assert_eq!(ask(&["0 2 * * *"], cause), "wait Window until +66000");
+            assert_eq!(ask(&["0 2 * * *", "0 8 * * *"], cause), "wait Window until +1200");
+            assert_eq!(ask(&["0 2 * * *", "0 7 * * *"], cause), "until Some(12000)");
+        }
+        for cause in [
+            Cause::First,
+            Cause::PermissionsChanged,
+            Cause::ProjectMoved,
+            Cause::Requested,
+            Cause::Compromised,
+            Cause::TokenLost,
+            Cause::SlotLost,
+            Cause::TokenUnusable,
+        ] {
+            assert_eq!(ask(&["0 2 * * *"], cause), "until None", "{cause:?}");
+        }
     }
 
     #[test]

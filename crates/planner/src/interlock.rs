@@ -75,6 +75,8 @@ fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) 
     require(ledger.serial >= before.serial, "the ledger's serial goes back")?;
     require(ledger.retiring.len() <= MAXIMUM_RETIRING, "too many tokens are retiring")?;
     let keeps_current = ledger.current == before.current;
+    let keeps_compromised = ledger.compromised >= before.compromised || entry == LedgerEntry::Rebuild;
+    require(keeps_compromised, "a compromised token is taken for a sound one")?;
     let opens_new =
         ledger.next.as_ref().is_none_or(|attempt| before.next.as_ref() == Some(attempt) || attempt.serial.0 > before.serial);
     require(opens_new, "a serial is opened twice")?;
@@ -117,7 +119,10 @@ fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: 
     require(current.token != token && current.serial == successor && successor > serial, "the published token is retired")?;
     require(observation.target_shows(current.token), "a token is retired before its successor is published")?;
     require(observation.current_is_usable(), "a token is retired and its successor does not work")?;
-    unneeded(observation, token)?;
+    // What a person called compromised goes whoever holds it.
+    if !observation.ledger.is_compromised(serial) {
+        unneeded(observation, token)?;
+    }
     destroy(observation, token)
 }
 

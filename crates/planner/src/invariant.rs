@@ -27,6 +27,8 @@ pub struct Census {
     /// The replaced tokens whose deadline has passed, where the declaration says that they go then. Their consumers were
     /// told.
     pub overdue: BTreeSet<TokenId>,
+    /// The tokens that a person called compromised: they die while consumers still hold them.
+    pub compromised: BTreeSet<TokenId>,
     /// Every token of the account.
     pub tokens: Vec<CensusToken>,
     /// The grants that were declared at some time since the last rest.
@@ -136,7 +138,7 @@ fn target_emptied(census: &Census) -> bool {
 }
 
 fn consumer_holds_dead_token(census: &Census) -> bool {
-    let owed = |id: &&TokenId| !census.overdue.contains(*id);
+    let owed = |id: &&TokenId| !census.overdue.contains(*id) && !census.compromised.contains(*id);
     is_responsible(census) && census.consumers.iter().filter(owed).any(|id| !is_active(census, *id))
 }
 
@@ -231,6 +233,22 @@ mod tests {
                 it.overdue.insert(TokenId(2190));
             },
             &[ConsumerHoldsDeadToken],
+        );
+        check(
+            |it| {
+                it.consumers.insert(TokenId(2190));
+                it.tokens[1].active = false;
+                it.compromised.insert(TokenId(2190));
+            },
+            &[],
+        );
+        // The target never holds one that is dead, whatever a person said of it.
+        check(
+            |it| {
+                it.tokens[0].active = false;
+                it.compromised.extend([TokenId(2190), TokenId(2202)]);
+            },
+            &[TargetHoldsDeadToken],
         );
         check(|it| it.tokens.extend((1..=3).map(token)), &[]);
         check(|it| it.tokens.extend((1..=4).map(token)), &[TooManyStored]);

@@ -30,6 +30,9 @@ pub struct Ledger {
     /// The highest serial of a token that this ledger does not know, found when the ledger turned out to be older than
     /// the tokens. While it is set, nothing of the object is revoked.
     pub set_back: Option<Serial>,
+    /// A person said that the token of this serial is compromised, and with it every older one, since nobody can tell which
+    /// of the strings that the Secret has held got out. Only rises; such a token stays no longer than its successor needs.
+    pub compromised: Option<Serial>,
     /// The value of the annotation `rotate-at` that was last dealt with.
     pub handled_rotate_at: Option<String>,
 }
@@ -65,8 +68,14 @@ pub enum Cause {
     PermissionsChanged,
     /// The name of a project has come to mean another project.
     ProjectMoved,
+    /// A person said that the token is compromised.
+    Compromised,
     /// The annotation `rotate-at` has a new value.
     Requested,
+    /// The token was created on or before 18 July 2023.
+    Legacy,
+    /// The token reaches the declared age.
+    MaxAge,
     /// The token is gone in dbt.
     TokenLost,
     /// The operator's copy of the string is gone.
@@ -82,7 +91,10 @@ impl Cause {
             Self::First => "First",
             Self::PermissionsChanged => "PermissionsChanged",
             Self::ProjectMoved => "ProjectMoved",
+            Self::Compromised => "Compromised",
             Self::Requested => "Requested",
+            Self::Legacy => "Legacy",
+            Self::MaxAge => "MaxAge",
             Self::TokenLost => "TokenLost",
             Self::SlotLost => "SlotLost",
             Self::TokenUnusable => "TokenUnusable",
@@ -95,7 +107,10 @@ impl Cause {
             Self::First,
             Self::PermissionsChanged,
             Self::ProjectMoved,
+            Self::Compromised,
             Self::Requested,
+            Self::Legacy,
+            Self::MaxAge,
             Self::TokenLost,
             Self::SlotLost,
             Self::TokenUnusable,
@@ -107,6 +122,11 @@ impl Cause {
     /// Whether the rotation mends something broken, and may use the part of the budget that is kept for that.
     pub fn is_repair(self) -> bool {
         matches!(self, Self::TokenLost | Self::SlotLost | Self::TokenUnusable)
+    }
+
+    /// Whether the rotation may wait for one of the declared windows.
+    pub fn waits_for_a_window(self) -> bool {
+        matches!(self, Self::Legacy | Self::MaxAge)
     }
 }
 
@@ -126,6 +146,11 @@ impl Ledger {
     /// Whether the token is the published one or a retiring one.
     pub fn names_token(&self, token: TokenId) -> bool {
         self.current.is_some_and(|entry| entry.token == token) || self.retiring.iter().any(|entry| entry.token == token)
+    }
+
+    /// Whether a person called the token of this serial, or a later one, compromised.
+    pub fn is_compromised(&self, serial: Serial) -> bool {
+        self.compromised.is_some_and(|highest| serial <= highest)
     }
 
     /// Opens an attempt. `highest` is the highest serial seen in ledger, slots and marks.
@@ -161,6 +186,12 @@ impl Ledger {
             handled_rotate_at: rotate_at,
             ..self.clone()
         }
+    }
+
+    /// Remembers that a person called the published token compromised.
+    #[must_use]
+    pub fn called_compromised(&self) -> Self {
+        Self { compromised: self.compromised.max(self.current.map(|entry| entry.serial)), ..self.clone() }
     }
 
     /// Forgets a retiring token whose slot is closed and which was observed inactive.
@@ -249,6 +280,18 @@ mod tests {
         check(&set_back, "; serial 5, current 5:2205, retiring 3:2183 4:2184, set back 9");
         check(&set_back.set_back_confirmed(), "; serial 9, current 5:2205, retiring 3:2183 4:2184");
         check(&before.found_set_back(Serial(2)).set_back_confirmed(), "; serial 5, current 5:2205, retiring 3:2183 4:2184");
+        let compromised = before.called_compromised();
+        check(&compromised, "; serial 5, current 5:2205, retiring 3:2183 4:2184, compromised 5");
+        check(
+            &opened.called_compromised().committed(TokenId(2206), true, None).forgotten(Serial(3)),
+            "; serial now+0, current now+0:2206, retiring 4:2184 5:2205, compromised 5",
+        );
+        assert!([3, 4, 5].into_iter().all(|serial| compromised.is_compromised(Serial(serial))));
+        assert!(!compromised.is_compromised(Serial(6)) && !before.is_compromised(Serial(0)));
+        check(
+            &Ledger { compromised: Some(Serial(9)), ..full() }.called_compromised(),
+            "; serial 5, current 5:2205, retiring 3:2183 4:2184, compromised 9",
+        );
         assert_eq!(Ledger::default().deleting(&here, DeletionPolicy::Revoke).installation, Some(here));
     }
 
@@ -300,7 +343,10 @@ mod tests {
             Cause::First,
             Cause::PermissionsChanged,
             Cause::ProjectMoved,
+            Cause::Compromised,
             Cause::Requested,
+            Cause::Legacy,
+            Cause::MaxAge,
             Cause::TokenLost,
             Cause::SlotLost,
             Cause::TokenUnusable,
@@ -308,7 +354,8 @@ mod tests {
             assert_eq!(Cause::from_word(cause.word()), Some(cause));
             let repair = matches!(cause, Cause::TokenLost | Cause::SlotLost | Cause::TokenUnusable);
             assert_eq!(cause.is_repair(), repair, "{cause:?}");
+            assert_eq!(cause.waits_for_a_window(), matches!(cause, Cause::Legacy | Cause::MaxAge), "{cause:?}");
         }
-        assert_eq!(Cause::from_word("Legacy"), None);
+        assert_eq!(Cause::from_word("Whim"), None);
     }
 }

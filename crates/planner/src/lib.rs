@@ -26,5 +26,8 @@ pub mod permission;
 pub mod plan;
 pub mod report;
 pub(crate) mod retirement;
+pub mod rotation;
+pub mod schedule;
 pub mod stage;
 pub mod trigger;
+pub mod window;

@@ -36,6 +36,8 @@ pub struct Observation {
     pub finalizer: bool,
     /// The value of the annotation `rotate-at`.
     pub rotate_at: Option<String>,
+    /// The value of the annotation `compromised`.
+    pub compromised: Option<String>,
     /// What is declared.
     pub desired: Result<Desired, Refusal>,
     /// What the declaration says about deletion; readable even where the rest is refused.
@@ -90,6 +92,8 @@ pub struct Record {
     pub history: Vec<Replacement>,
     /// When the target last got another token.
     pub last_rotation: Option<Timestamp>,
+    /// The time of the next rotation as it was told last.
+    pub next_rotation: Option<Timestamp>,
     /// The conditions as they were written last, without their transition times.
     pub conditions: Vec<Condition>,
 }

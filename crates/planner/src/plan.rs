@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::effect::{Effect, Need};
 use crate::grant::{GrantRow, Unresolved};
 use crate::identity::PermissionSet;
+use crate::ledger::Cause;
 use crate::observation::{Observation, TokenLimit, Trouble, TroubleKind};
 use crate::report::{self, Report};
 use crate::stage;
@@ -61,6 +62,13 @@ pub enum Wait {
     },
     /// Three replaced tokens wait for their end already.
     RetiringFull,
+    /// A legacy or aged token is replaced in the next window.
+    Window {
+        /// Why it is replaced.
+        cause: Cause,
+        /// When the window opens; the end of time if none is to be found.
+        opens_at: Timestamp,
+    },
 }
 
 /// What a person must mend.
@@ -115,6 +123,15 @@ impl Turn {
     /// A read.
     pub fn read(need: Need) -> Self {
         Self::Take(Step::Read(need), None)
+    }
+
+    /// The same, looked at again at this time at the latest.
+    #[must_use]
+    pub fn at_the_latest(self, time: Option<Timestamp>) -> Self {
+        match self {
+            Self::Take(step, until) => Self::Take(step, earlier(until, time)),
+            Self::Pass(until) => Self::Pass(earlier(until, time)),
+        }
     }
 }
 
@@ -215,5 +232,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,9 @@ macro_rules! holds {
 }
 
 holds![
+    compromised,
+    compromised_when_full,
+    compromised_with_old_caches,
     copied_cluster,
     deadline_deletes,
     deadline_holds,
@@ -88,6 +91,7 @@ holds![
     failed_attempts,
     first_token,
     late_create,
+    legacy,
     ledger_set_back,
     lost_answer,
     many_edits,

@@ -9,12 +9,15 @@ use std::time::Duration;
 use dbt_token_planner::desired::DeletionPolicy;
 use dbt_token_planner::effect::{Effect, LedgerEntry};
 use dbt_token_planner::identity::{RenderRule, TokenId};
-use dbt_token_planner::interlock;
+use dbt_token_planner::ledger::Cause;
 use dbt_token_planner::observation::{Account, Observation, Reading, Slot, Target};
-use dbt_token_planner::plan::{Plan, Step, plan};
+use dbt_token_planner::plan::{Plan, Step, Wait, plan};
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Report, RetiringRecord};
+use dbt_token_planner::rotation::LegacyPolicy;
+use dbt_token_planner::{gate, interlock};
+use dbt_token_planner::{trigger, window};
 use jiff::{SignedDuration, Timestamp};
-use observations::{at_rest, living, now, observation, published, time};
+use observations::{at_rest, desired, living, now, observation, published, time};
 use proptest::prelude::{ProptestConfig, TestCaseError, prop_assert, prop_assert_eq, prop_assume, proptest};
 use proptest::test_runner::RngSeed;
 
@@ -48,6 +51,7 @@ fn written(observation: &Observation, report: &Report) -> Observation {
         .collect();
     record.history.clone_from(&report.history);
     record.last_rotation = report.last_rotation;
+    record.next_rotation = report.next_rotation;
     record.conditions.clone_from(&report.conditions);
     after
 }
@@ -148,10 +152,55 @@ proptest! {
         let desired = changed.desired.as_mut().expect("an object at rest");
         desired.retirement.after = Duration::from_secs(seconds);
         desired.retirement.quiet_period = Duration::from_secs(seconds / 2);
+        desired.rotation.legacy = LegacyPolicy::Report;
+        // Windows say when a token is replaced for its age, so that they are harmless only where none is.
+        if desired.rotation.maximum_age.is_none() {
+            desired.rotation.windows.clear();
+        }
         desired.token_name = "finance/other".into();
         desired.deletion_policy = DeletionPolicy::Retain;
         let step = plan(&changed, now).step;
         prop_assert!(!makes_a_token(&step), "{:?}", step);
+    }
+
+    /// Whatever is planned: no token is made for its age alone while all windows are closed, and nothing else waits for one.
+    #[test]
+    fn only_age_waits_for_a_window(observation in published(), desired in desired(), now in time()) {
+        let closed = window::open_until(&desired.rotation.windows, now).is_none() && !desired.rotation.windows.is_empty();
+        let observation = Observation { desired: Ok(desired), ..observation };
+        let wanted = observation.account.open().and_then(|account| gate::wanted(account, observation.desired.as_ref().ok()?).ok());
+        let Some(wanted) = wanted else { return Ok(()) };
+        let cause = trigger::cause(&observation, &wanted, now);
+        let waits = cause.is_some_and(Cause::waits_for_a_window);
+        match plan(&observation, now).step {
+            Step::Act(Effect::Reserve(_) | Effect::Mint { .. }) => {
+                let attempt = observation.ledger.next.as_ref().expect("an attempt is under way");
+                prop_assert!(!closed || !attempt.cause.waits_for_a_window(), "{:?}", attempt);
+            }
+            Step::Act(Effect::WriteLedger { entry: LedgerEntry::Open, ledger }) => {
+                let opened = ledger.next.expect("an attempt is opened").cause;
+                prop_assert!(!(closed && opened.waits_for_a_window()) || observation.ledger.next.is_some(), "{:?}", opened);
+            }
+            Step::Wait(Wait::Window { opens_at, .. }) => {
+                prop_assert!(closed && waits, "{:?}", cause);
+                prop_assert!(opens_at > now || opens_at == Timestamp::MAX);
+            }
+            _ => {}
+        }
+    }
+
+    /// However the annotations change: what was called compromised stays so, until the status is lost.
+    #[test]
+    fn a_compromised_token_stays_one(observation in observation(), now in time()) {
+        let before = observation.of_this_installation().ledger.compromised;
+        let after = match plan(&observation, now).step {
+            Step::Act(Effect::WriteLedger { entry, ledger }) if entry != LedgerEntry::Rebuild => ledger.compromised,
+            Step::Act(Effect::Prove { committed, .. }) => committed.compromised,
+            _ => return Ok(()),
+        };
+        prop_assert!(after >= before, "{:?} {:?}", before, after);
+        let called = observation.compromised.is_some() && observation.compromised == observation.rotate_at;
+        prop_assert!(called || after == before, "nobody called it so");
     }
 
     #[test]
@@ -302,6 +351,7 @@ fn the_observations_reach_what_the_properties_speak_of() {
     }
     let effects = [
         "blocked",
+        "call_compromised",
         "clear",
         "close_slot",
         "condemn",

@@ -15,13 +15,14 @@ pub struct Rotation {
     /// so. Default: Rotate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy: Option<LegacyPolicy>,
-    /// Age at which the token is replaced, from 1h to 3650d, for example 90d. Due dates are spread over the last tenth
-    /// of it, so that tokens made together are not rotated together. Default: no limit.
+    /// Age at which the token is replaced, from 1h to 3650d, for example 90d, counted from its creation in dbt. It
+    /// is due at a point of the last tenth that the object's uid fixes, so that tokens made together are not rotated
+    /// together. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = duration(HOUR, 3650 * DAY, "maxAge lies between 1h and 3650d"))]
     pub max_age: Option<String>,
     /// Times in which legacy and aged tokens may be rotated. Permission edits, lost tokens and requested rotations do
-    /// not wait for one. A rotation that has begun goes on after the window. Default: any time.
+    /// not wait for one. A token that was made in one is published and takes over after it, too. Default: any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), transform = schema::atomic_list())]
     pub windows: Option<Vec<RotationWindow>>,

@@ -35,6 +35,7 @@ pub fn record(status: &ServiceTokenStatus) -> Record {
         retiring: retiring.collect(),
         history: status.history.iter().filter_map(replacement).collect(),
         last_rotation: status.last_rotation_time.as_ref().map(|time| time.0),
+        next_rotation: status.next_rotation_time.as_ref().map(|time| time.0),
         conditions: conditions.collect(),
     }
 }

@@ -37,7 +37,7 @@ fn report() -> Report {
             name: Some("finance/dagster [...]".to_owned()),
             created_at: Some(at(1)),
             published_at: at(2),
-            legacy: false,
+            legacy: Some(false),
             rows: Some(GrantRows::new(vec![row("job_admin", Scope::Project(ProjectId(700)), &[])])),
         }),
         retiring: vec![RetiringReport {
@@ -63,6 +63,7 @@ fn report() -> Report {
             retired_at: None,
         }],
         last_rotation: Some(at(2)),
+        next_rotation: Some(at(59)),
         events: vec![Event { warning: false, reason: "Published".to_owned(), message: String::new() }],
     }
 }
@@ -114,6 +115,7 @@ fn a_first_status_says_everything() {
         "nextStep": {
             "action": "Retire", "cause": "Requested", "time": "2026-11-24T08:12:00Z", "message": "token 2190 is revoked",
         },
+        "nextRotationTime": "2026-11-24T08:59:00Z",
         "lastRotationTime": "2026-11-24T08:02:00Z",
         "lastHandledRotateAt": "now",
         "history": [{
@@ -221,6 +223,7 @@ fn the_record_is_what_was_reported() {
     assert_eq!((record.retiring[0].token, record.retiring[0].replaced_at), (TokenId(2190), whole(at(2))));
     assert_eq!(record.history, [Replacement { published_at: Some(whole(at(2))), ..report.history[0].clone() }]);
     assert_eq!(record.last_rotation, Some(whole(at(2))));
+    assert_eq!(record.next_rotation, Some(whole(at(59))));
     assert_eq!(record.conditions, report.conditions);
 }
 

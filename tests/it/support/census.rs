@@ -91,6 +91,7 @@ impl Scene {
             target: self.target(&token, secret.as_ref()),
             consumers: BTreeSet::new(),
             overdue: BTreeSet::new(),
+            compromised: BTreeSet::new(),
             declared,
             tokens: Vec::new(),
             ledger: ledger::read(&token.status.clone().unwrap_or_default()).ledger,

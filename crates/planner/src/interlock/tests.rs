@@ -63,6 +63,11 @@ fn the_ledger_moves_forward_only() {
     allowed(&under_way, &writing(LedgerEntry::SetBack, &under_way, |_| {}));
     refused(&it, &open(|ledger| ledger.current = None), "the published token changes without a proof");
     refused(&it, &open(|ledger| ledger.retiring = vec![entry(4, 2190)]), "the published token changes without a proof");
+    let called = published().with(|it| it.ledger.compromised = Some(Serial(4)));
+    let sound = "a compromised token is taken for a sound one";
+    refused(&called, &writing(LedgerEntry::Open, &called, |ledger| ledger.compromised = None), sound);
+    refused(&called, &writing(LedgerEntry::CallCompromised, &called, |ledger| ledger.compromised = Some(Serial(3))), sound);
+    allowed(&called, &writing(LedgerEntry::CallCompromised, &called, |ledger| ledger.compromised = Some(Serial(5))));
     refused(&it, &writing(LedgerEntry::Rebuild, &it, |_| {}), "a ledger is rebuilt that is not lost");
     allowed(&object(), &writing(LedgerEntry::Rebuild, &object(), |ledger| ledger.current = Some(entry(5, 2202))));
     refused(&it, &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None), "the ledger of a living object is cleared");

@@ -130,6 +130,8 @@ fn a_harmless_change_makes_no_token() {
     check(&published().with_desired(|it| it.allow_unproven = true), "settled");
     check(&published().with_desired(|it| it.verification_environment = Some(crate::identity::EnvironmentId(1))), "settled");
     check(&published().with_desired(|it| it.deletion_policy = DeletionPolicy::Retain), "settled");
+    check(&published().rotated(|it| it.legacy = crate::rotation::LegacyPolicy::Report), "settled");
+    check(&published().aged_after(3650, &["* * * * *"]), "settled until +308314037");
 }
 
 #[test]
@@ -142,6 +144,11 @@ fn at_rest_time_changes_nothing() {
         object().published(5, 2202).with_desired(|it| it.suspended = true),
         object().not_ready(),
         object().budget_used_up(),
+        object().published(5, 2202).aged_after(2, &[]),
+        object().published(5, 2202).aged_after(2, &["0 2 * * *"]),
+        object().published(5, 2202).aged_after(1, &["0 7 * * *"]).budget_used_up(),
+        object().published(5, 2202).legacy(2202).aged_after(3650, &["*/15 2 * * *", "0 3 * * *"]),
+        object().published(5, 2202).legacy(2202).rotated(|it| it.legacy = crate::rotation::LegacyPolicy::Report),
     ] {
         let first = plan(&observation, now());
         let last = first.wake_at.map_or(at(1_000_000), |time| time - jiff::SignedDuration::from_nanos(1));

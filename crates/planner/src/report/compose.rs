@@ -13,7 +13,12 @@ use crate::report::{
     Condition, ConditionStatus, ConditionType, Event, NextStep, Published, Replacement, Report, RetiringReport, TokenReport,
 };
 use crate::retirement::{self, Case};
+use crate::rotation::LegacyPolicy;
 use crate::stage::retire;
+use crate::trigger;
+
+/// The reason of `Rotating` for a legacy token that is left alone.
+const LEGACY_REPORTED: &str = "LegacyReported";
 
 /// The reason of `Rotating`, and of an event, for a token that is kept beyond its deadline.
 const BLOCKED: &str = "RetirementBlocked";
@@ -39,8 +44,8 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
     conditions.extend(verdict.reconciling());
     conditions.extend(verdict.stalled());
     let stalled = stalled_event(observation, &conditions);
-    let blocked = blocked_event(observation, &conditions);
-    let events = stalled.into_iter().chain(blocked).chain(words::opening_events(observation, step)).collect();
+    let told = [blocked_event(observation, &conditions), legacy_event(observation, &conditions)].into_iter().flatten();
+    let events = stalled.into_iter().chain(told).chain(words::opening_events(observation, step)).collect();
     Report {
         observed_generation: observation.generation,
         // Nothing while no token can be read in the target: when it comes back it counts as published anew, since consumers
@@ -49,6 +54,7 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
         next_step: next_step(observation, step, &retiring),
         history: history(observation, step, published, now),
         last_rotation: last_rotation(observation, published),
+        next_rotation: next_rotation(observation, step),
         retiring,
         conditions,
         events,
@@ -75,7 +81,7 @@ fn token(observation: &Observation, published: &Published) -> TokenReport {
         name: listed.map(|token| token.name.clone()),
         created_at: listed.and_then(|token| token.created_at),
         published_at: published.at,
-        legacy: listed.and_then(|token| token.created_at).is_some_and(legacy::is_legacy),
+        legacy: listed.and_then(|token| token.created_at).map(legacy::is_legacy),
         rows: listed.filter(|token| token.active).map(|token| token.rows.clone()),
     }
 }
@@ -119,6 +125,15 @@ fn last_rotation(observation: &Observation, published: Option<&Published>) -> Op
         _ => None,
     };
     swapped.or(observation.record.last_rotation)
+}
+
+/// Told where nothing stands in its way; elsewhere what was told before still counts.
+fn next_rotation(observation: &Observation, step: &Step) -> Option<Timestamp> {
+    match step {
+        Step::Settled => trigger::next_rotation(observation),
+        Step::Wait(Wait::Window { opens_at, .. }) => Some(*opens_at),
+        _ => observation.record.next_rotation,
+    }
 }
 
 fn history(observation: &Observation, step: &Step, published: Option<&Published>, now: Timestamp) -> Vec<Replacement> {
@@ -169,13 +184,16 @@ fn rotating_words(
         let message = format!("token {} waits for the account's mint budget until {}", published.token, retire::minute(*free_at));
         return (ConditionStatus::False, "WaitingForBudget", message);
     }
+    if let (Step::Wait(Wait::Window { cause, opens_at }), []) = (step, retiring) {
+        let opens_at = retire::minute(*opens_at);
+        let message = format!("token {} waits for the window that opens at {opens_at} ({})", published.token, cause.word());
+        return (ConditionStatus::False, "WaitingForWindow", message);
+    }
     if let Some(attempt) = ledger_after(observation, step).next.as_ref() {
         let message = format!("token {} is being replaced ({})", published.token, attempt.cause.word());
         return (ConditionStatus::True, "Replacing", message);
     }
-    let Some(first) = retiring.first() else {
-        return (ConditionStatus::False, "UpToDate", format!("token {} is what is declared", published.token));
-    };
+    let Some(first) = retiring.first() else { return up_to_date(observation, published) };
     // One that is kept beyond its deadline is told of first, however many wait as they should.
     let first = retiring.iter().find(|token| token.blocked).unwrap_or(first);
     match first.waiting_for.first() {
@@ -187,11 +205,31 @@ fn rotating_words(
     }
 }
 
+/// No token is being replaced and none waits for its end.
+fn up_to_date(observation: &Observation, published: &Published) -> (ConditionStatus, &'static str, String) {
+    let token = published.token;
+    let is_reported = observation.desired.as_ref().is_ok_and(|desired| desired.rotation.legacy == LegacyPolicy::Report);
+    let is_legacy = match observation.known_tokens().find(|known| known.id == token) {
+        Some(listed) => listed.created_at.is_some_and(legacy::is_legacy),
+        // Where the list cannot be looked at now, what was said of the token before still stands.
+        None => ready::before(observation, published, ConditionType::Rotating).is_some_and(|it| it.reason == LEGACY_REPORTED),
+    };
+    if is_reported && is_legacy {
+        let message = format!(
+            "token {token} was created on or before 18 July 2023 and is only reported; set rotation.legacy: Rotate to replace it"
+        );
+        return (ConditionStatus::False, LEGACY_REPORTED, message);
+    }
+    (ConditionStatus::False, "UpToDate", format!("token {token} is what is declared"))
+}
+
 fn next_step(observation: &Observation, step: &Step, retiring: &[RetiringReport]) -> Option<NextStep> {
     if *step != Step::Settled {
         return Some(words::next_step(observation, step));
     }
-    let waiting = retiring.iter().find(|token| observation.life(token.id) != Life::Inactive)?;
+    let Some(waiting) = retiring.iter().find(|token| observation.life(token.id) != Life::Inactive) else {
+        return words::next_rotation(observation);
+    };
     let message = waiting.waiting_for.first().map_or_else(String::new, |rule| format!(": {}", rule.message));
     let at = waiting.replaced_at.zip(observation.desired.as_ref().ok());
     Some(NextStep {
@@ -200,6 +238,14 @@ fn next_step(observation: &Observation, step: &Step, retiring: &[RetiringReport]
         at: at.map(|(replaced, desired)| retirement::earliest(&desired.retirement, replaced)),
         message: format!("revoke token {}{message}", waiting.id),
     })
+}
+
+/// A warning that a legacy token is only reported, as that begins.
+fn legacy_event(observation: &Observation, conditions: &[Condition]) -> Option<Event> {
+    let is_reported = |condition: &&Condition| condition.kind == ConditionType::Rotating && condition.reason == LEGACY_REPORTED;
+    let now = conditions.iter().find(is_reported)?;
+    let was_told = observation.record.conditions.iter().any(|before| before == now);
+    (!was_told).then(|| Event { warning: true, reason: "LegacyToken".into(), message: now.message.clone() })
 }
 
 /// A warning for every reason to act, as it begins.

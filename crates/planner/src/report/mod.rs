@@ -142,7 +142,7 @@ pub struct TokenReport {
     /// When the target got it.
     pub published_at: Timestamp,
     /// Created on or before 18 July 2023.
-    pub legacy: bool,
+    pub legacy: Option<bool>,
     /// What dbt reports that it may do.
     pub rows: Option<GrantRows>,
 }
@@ -205,6 +205,8 @@ pub struct Report {
     pub history: Vec<Replacement>,
     /// When the target last got another token.
     pub last_rotation: Option<Timestamp>,
+    /// When the next rotation that is known today begins.
+    pub next_rotation: Option<Timestamp>,
     /// Events to emit now, because something began.
     pub events: Vec<Event>,
 }

@@ -75,7 +75,10 @@ pub(super) fn ready(observation: &Observation, step: &Step, published: Option<&P
             Verdict::stall(reason, message)
         }
         Step::Wait(Wait::Suspended) => suspended(observation, published),
-        Step::Settled => published.map_or_else(|| Verdict::progressing("nothing to do yet"), |it| in_order(observation, it)),
+        // What waits for a window is what is declared until then.
+        Step::Settled | Step::Wait(Wait::Window { .. }) => {
+            published.map_or_else(|| Verdict::progressing("nothing to do yet"), |it| in_order(observation, it))
+        }
         _ if is_steady(observation, step, published) => {
             published.map_or_else(|| waiting(observation, step), |it| in_order(observation, it))
         }
@@ -117,8 +120,12 @@ fn lasting(observation: &Observation, step: &Step) -> Option<Verdict> {
     if let Step::Act(Effect::WriteLedger { entry: LedgerEntry::GiveUp, .. }) = step {
         return condemned(observation);
     }
-    let under_way =
-        matches!(step, Step::Act(_) | Step::Read(_) | Step::Wait(Wait::Backoff { .. } | Wait::Trouble | Wait::Budget { .. }));
+    let under_way = matches!(
+        step,
+        Step::Act(_)
+            | Step::Read(_)
+            | Step::Wait(Wait::Backoff { .. } | Wait::Trouble | Wait::Budget { .. } | Wait::Window { .. })
+    );
     let commits = matches!(step, Step::Act(Effect::Prove { .. } | Effect::WriteLedger { .. }));
     let same_generation = observation.record.observed_generation == observation.generation;
     if attempt.failures == 0 || !under_way || commits || !same_generation {
@@ -190,7 +197,7 @@ fn can_be_judged(observation: &Observation, published: &Published) -> bool {
 }
 
 /// What a condition said of this very token.
-fn before<'a>(observation: &'a Observation, published: &Published, kind: ConditionType) -> Option<&'a Condition> {
+pub(super) fn before<'a>(observation: &'a Observation, published: &Published, kind: ConditionType) -> Option<&'a Condition> {
     let same = observation.record.published.as_ref().is_some_and(|before| before.token == published.token);
     observation.record.conditions.iter().find(|condition| same && condition.kind == kind)
 }

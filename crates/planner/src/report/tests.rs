@@ -439,7 +439,7 @@ fn times_are_taken_when_something_is_first_seen() {
     let retiring = swapped.retiring(4, 2190, 9).with(|it| it.record.retiring.clear());
     assert_eq!(retiring.plan().report.retiring[0].replaced_at, Some(now()));
     let known = published().token(2202, |token| token.created_at = "2022-05-05T10:00:00Z".parse().ok()).plan().report.token;
-    assert!(known.is_some_and(|token| token.legacy && token.rows == Some(rows(&[("job_admin", 0)]))));
+    assert!(known.is_some_and(|token| token.legacy == Some(true) && token.rows == Some(rows(&[("job_admin", 0)]))));
 }
 
 #[test]
@@ -591,4 +591,95 @@ fn what_was_known_of_the_published_token_outlives_its_account() {
         "True PublishedUnproven: Secret dagster-dbt holds token 2202; no call can try metadata_only; set \
          verification.environmentId",
     );
+}
+
+/// Tables look on a Tuesday, at 07:40.
+fn waiting_for_the_night() -> Observation {
+    published().legacy(2202).aged_after(3650, &["0 2 * * *"])
+}
+
+fn next(report: &Report) -> String {
+    let step = report.next_step.as_ref().map_or_else(String::new, |step| {
+        format!("{} {:?} at {:?}: {}", step.action, step.cause, step.at.map(|at| at.to_string()), step.message)
+    });
+    format!("{:?}, {step}", report.next_rotation.map(|time| time.to_string()))
+}
+
+#[test]
+fn a_token_that_waits_for_a_window_is_what_is_declared_until_then() {
+    let words = "False WaitingForWindow: token 2202 waits for the window that opens at 2026-11-25T02:00Z (Legacy)";
+    rotating(&waiting_for_the_night(), words);
+    check(&waiting_for_the_night(), PUBLISHED);
+    check(&waiting_for_the_night().with(|it| it.generation = 2), PUBLISHED);
+    let expected = "Some(\"2026-11-25T02:00:00Z\"), Rotate Some(Legacy) at Some(\"2026-11-25T02:00:00Z\"): replace token 2202 in the next window";
+    assert_eq!(next(&waiting_for_the_night().plan().report), expected);
+    // An attempt that was opened before the window closed waits as well.
+    rotating(&waiting_for_the_night().attempt(6, Cause::Legacy, 0), words);
+    check(&waiting_for_the_night().attempt(6, Cause::Legacy, 0), PUBLISHED);
+    // What goes on is told before what will.
+    let retiring = waiting_for_the_night().retiring(4, 2190, 100);
+    rotating(&retiring, "True AwaitingConsumers: token 2190 waits: minimum overlap until 2026-11-24T07:49Z");
+    let failed = waiting_for_the_night().attempt(6, Cause::Legacy, 1).with(|it| {
+        let kind = ConditionType::Stalled;
+        it.record.conditions.push(Condition {
+            kind,
+            status: ConditionStatus::True,
+            reason: "VerificationRefused".into(),
+            message: "no".into(),
+        });
+    });
+    check(&failed, "False VerificationRefused, Stalled VerificationRefused: no");
+}
+
+#[test]
+fn a_legacy_token_is_replaced_or_reported_with_one_event() {
+    let reported = || published().legacy(2202).rotated(|it| it.legacy = crate::rotation::LegacyPolicy::Report);
+    let message =
+        "token 2202 was created on or before 18 July 2023 and is only reported; set rotation.legacy: Rotate to replace it";
+    rotating(&reported(), &format!("False LegacyReported: {message}"));
+    check(&reported(), PUBLISHED);
+    let event = |message: &str| vec![Event { warning: true, reason: "LegacyToken".into(), message: message.into() }];
+    assert_eq!(reported().plan().report.events, event(message));
+    assert_eq!(written(reported()).plan().report.events, []);
+    // Where the list cannot be looked at, what was said still stands.
+    rotating(&written(reported()).not_ready(), &format!("False LegacyReported: {message}"));
+    assert_eq!(written(reported()).not_ready().plan().report.token.and_then(|token| token.legacy), None);
+    rotating(&reported().retiring(4, 2190, 3600), "True Retiring: token 2190 is being revoked");
+    rotating(
+        &published().rotated(|it| it.legacy = crate::rotation::LegacyPolicy::Report),
+        "False UpToDate: token 2202 is what is declared",
+    );
+    let replaced = published().legacy(2202);
+    rotating(&replaced, "True Replacing: token 2202 is being replaced (Legacy)");
+    assert_eq!(replaced.plan().report.events, event("token 2202 was created on or before 18 July 2023; it is replaced"));
+    check(&replaced, PUBLISHED);
+}
+
+#[test]
+fn the_next_rotation_is_told_as_far_as_it_is_known() {
+    let aged = || published().aged_after(2, &[]);
+    let at_rest =
+        "Some(\"2026-11-25T08:23:03Z\"), Rotate Some(MaxAge) at Some(\"2026-11-25T08:23:03Z\"): replace token 2202 for its age";
+    assert_eq!(next(&aged().plan().report), at_rest);
+    assert_eq!(next(&published().plan().report), "None, ");
+    let retiring = next(&aged().retiring(4, 2190, 100).plan().report);
+    assert!(retiring.starts_with("Some(\"2026-11-25T08:23:03Z\"), Retire None"), "{retiring}");
+    // Elsewhere it stays what it was.
+    let told = |it: Observation| it.with(|it| it.record.next_rotation = Some(at(-5))).plan().report.next_rotation;
+    assert_eq!(told(aged()), at(88_983).into());
+    assert_eq!(told(published()), None);
+    assert_eq!(told(aged().not_ready()), Some(at(-5)));
+    assert_eq!(told(aged().with_desired(|it| it.suspended = true)), Some(at(-5)));
+    assert_eq!(told(published().legacy(2202).budget_used_up()), Some(at(-5)));
+}
+
+#[test]
+fn a_compromised_token_is_told_in_the_history() {
+    let called = published().called_compromised("noon");
+    rotating(&called, "False UpToDate: token 2202 is what is declared");
+    let recorded = called.with(|it| it.ledger.compromised = Some(Serial(5)));
+    check(&recorded, PUBLISHED);
+    rotating(&recorded, "True Replacing: token 2202 is being replaced (Compromised)");
+    let proving = recorded.attempt(6, Cause::Compromised, 0).filled_slot(6, 2206).listed(6, 2206);
+    assert_eq!(proving.plan().report.history[0].cause, Cause::Compromised);
 }

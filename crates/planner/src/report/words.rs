@@ -1,15 +1,19 @@
 //! Steps, blocks and events in words. Messages say what is so, for which object, and what to do.
 
+use jiff::Timestamp;
+
 use crate::desired::Refusal;
 use crate::effect::{Effect, LedgerEntry, LetGo, Need, RevokedBecause};
 use crate::gate;
 use crate::grant::{GrantRow, Scope, Unresolved};
 use crate::identity::WriteCategory;
+use crate::ledger::Cause;
 use crate::observation::Observation;
 use crate::plan::{Block, Step, Wait};
 use crate::report::ready::unknown_sets;
 use crate::report::{Event, NextStep};
 use crate::stage::retire::minute;
+use crate::trigger;
 
 /// The names of the Secret and of the account, for messages.
 pub(super) fn names(observation: &Observation) -> (&str, &str) {
@@ -128,6 +132,17 @@ fn read_words(need: Need) -> String {
     }
 }
 
+/// The next rotation for its age as `status.nextStep` shows it at rest.
+pub(super) fn next_rotation(observation: &Observation) -> Option<NextStep> {
+    let at = trigger::next_rotation(observation)?;
+    Some(rotation(observation, Cause::MaxAge, at, "for its age"))
+}
+
+fn rotation(observation: &Observation, cause: Cause, at: Timestamp, why: &str) -> NextStep {
+    let token = observation.ledger.current.map_or_else(|| "the token".into(), |current| format!("token {}", current.token));
+    NextStep { action: "Rotate", cause: Some(cause), at: Some(at), message: format!("replace {token} {why}") }
+}
+
 fn wait_words(observation: &Observation, wait: &Wait) -> NextStep {
     let (_, account) = names(observation);
     let (message, at) = match wait {
@@ -137,6 +152,7 @@ fn wait_words(observation: &Observation, wait: &Wait) -> NextStep {
         Wait::Trouble => ("trying again after a failure".into(), None),
         Wait::Budget { free_at, .. } => ("waiting for the account's mint budget".into(), Some(*free_at)),
         Wait::Backoff { until } => ("waiting before the next attempt".into(), Some(*until)),
+        Wait::Window { cause, opens_at } => return rotation(observation, *cause, *opens_at, "in the next window"),
         Wait::RetiringFull => {
             ("three replaced tokens wait for their end; the next rotation follows the first of them".into(), None)
         }
@@ -177,6 +193,7 @@ fn ledger_words(entry: LedgerEntry) -> (&'static str, String) {
         LedgerEntry::Abandon => ("Wait", "the published token is what is declared".into()),
         LedgerEntry::Rebuild => ("Wait", "the status was lost and is written again".into()),
         LedgerEntry::Forget(_) => ("Retire", "a replaced token is gone".into()),
+        LedgerEntry::CallCompromised => ("Rotate", "a person called the published token compromised".into()),
         LedgerEntry::SetBack => ("Wait", "tokens exist that this cluster does not know".into()),
         LedgerEntry::SetBackConfirmed => ("Wait", "a person confirmed the unknown tokens".into()),
         LedgerEntry::Delete | LedgerEntry::Clear => ("Delete", "the object is being deleted".into()),
@@ -243,10 +260,15 @@ pub(super) fn opening_events(observation: &Observation, step: &Step) -> Vec<Even
         let message = format!("this version does not know {}; sent to dbt as written", unknown.join(", "));
         events.push(Event { warning: true, reason: "UnknownPermissionSet".into(), message });
     }
-    let lost = ledger.next.as_ref().is_some_and(|attempt| attempt.cause == crate::ledger::Cause::TokenLost);
-    if let Some(current) = observation.ledger.current.filter(|_| lost) {
-        let message = format!("token {} is gone in dbt; it is replaced", current.token);
-        events.push(Event { warning: true, reason: "TokenLost".into(), message });
+    let cause = ledger.next.as_ref().map(|attempt| attempt.cause);
+    let told = match cause {
+        Some(Cause::TokenLost) => Some(("TokenLost", "is gone in dbt; it is replaced")),
+        Some(Cause::Legacy) => Some(("LegacyToken", "was created on or before 18 July 2023; it is replaced")),
+        _ => None,
+    };
+    if let Some((current, (reason, what))) = observation.ledger.current.zip(told) {
+        let message = format!("token {} {what}", current.token);
+        events.push(Event { warning: true, reason: reason.into(), message });
     }
     events
 }

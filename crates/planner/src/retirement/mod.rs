@@ -102,10 +102,16 @@ impl<'a> Case<'a> {
         &self.desired.retirement
     }
 
-    /// Whether whoever still needs the old token was told that it goes: its deadline has passed. A compromised token belongs
-    /// here as well, once there is such a thing.
+    /// Whether it does not matter who still needs the old token: a person called it compromised, or its deadline has passed,
+    /// of which they were told.
     fn goes_regardless_of_consumers(&self) -> bool {
-        deadline::deletes(self)
+        let is_compromised = self.observation.ledger.is_compromised(self.old.serial);
+        is_compromised && self.swap_is_written() || deadline::deletes(self)
+    }
+
+    /// Nothing goes before the swap is written down: another process would count from another time.
+    fn swap_is_written(&self) -> bool {
+        self.observation.record.published.as_ref().is_some_and(|published| published.token == self.current.token)
     }
 
     /// The rules that do not hold, in their order.
@@ -198,17 +204,14 @@ fn secret(case: &Case<'_>) -> Answer {
     Answer::Waits { message, look_again_at: None }
 }
 
-/// Nothing goes before the swap is written down: another process would count from another time.
 fn overlap(case: &Case<'_>) -> Answer {
-    let published = case.observation.record.published.as_ref().map(|published| published.token);
-    let is_written = published == Some(case.current.token);
     let unseen = || Answer::Waits { message: "its replacement was not seen yet".into(), look_again_at: None };
     let Some(replaced_at) = case.replaced_at else { return unseen() };
     let due = later(replaced_at, case.declared().after.max(WRITTEN_TO_THE_SECOND));
     if case.now < due {
         return Answer::Waits { message: format!("minimum overlap until {}", minute(due)), look_again_at: Some(due) };
     }
-    if is_written { Answer::Holds } else { unseen() }
+    if case.swap_is_written() { Answer::Holds } else { unseen() }
 }
 
 #[cfg(test)]

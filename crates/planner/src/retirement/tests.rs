@@ -399,3 +399,15 @@ fn a_rule_does_not_move_with_the_time() {
     };
     assert_eq!(told(now()), told(at(3600)));
 }
+
+#[test]
+fn a_compromised_token_waits_for_no_consumer() {
+    let compromised = |highest| {
+        let it = object().published(5, 2202).retiring(4, 2190, 1);
+        it.with(|it| it.ledger.compromised = Some(Serial(highest)))
+    };
+    assert_eq!(told(&compromised(4), now()), []);
+    let secret = ("Secret", "Secret dagster-dbt does not hold token 2202 yet".to_owned());
+    assert_eq!(told(&compromised(4).claimed(), now()), [secret]);
+    assert_eq!(told(&compromised(3), now())[0], ("Overlap", "minimum overlap until 2026-11-24T07:50Z".to_owned()));
+}

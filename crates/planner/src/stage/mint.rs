@@ -8,7 +8,7 @@ use crate::effect::{Effect, LedgerEntry, Need};
 use crate::gate;
 use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, TokenId};
-use crate::ledger::{Attempt, Opening};
+use crate::ledger::{Attempt, Cause, Opening};
 use crate::link;
 use crate::mark::Mark;
 use crate::observation::{Account, Condemnation, Life, Observation, OpenAccount, Slot, SlotContent, Target};
@@ -32,6 +32,10 @@ struct Facts<'a> {
 
 /// Opens, reserves, mints, grants and proves, one a pass; `Settled` if nothing is left to do.
 pub fn mint(observation: &Observation, now: Timestamp) -> Turn {
+    // Written down before anything else, since the annotations may change while the account or a budget is waited for.
+    if trigger::is_called_compromised(observation) {
+        return write(observation, LedgerEntry::CallCompromised, observation.ledger.called_compromised());
+    }
     match facts(observation, now) {
         Err(turn) => turn,
         // Somebody took it off: without it the object would vanish at its deletion, and leave its tokens behind.
@@ -78,10 +82,13 @@ fn open(facts: &Facts<'_>) -> Result<Turn, Turn> {
     if let Some(turn) = look_again(observation) {
         return Err(turn);
     }
-    let Some(cause) = trigger::cause(observation, &facts.wanted) else { return Ok(Turn::Take(Step::Settled, None)) };
+    let Some(cause) = trigger::cause(observation, &facts.wanted, facts.now) else {
+        return Ok(Turn::Take(Step::Settled, trigger::next_rotation(observation)));
+    };
+    // What is missing for a new token is told as soon as one is due, not only while a window is open.
     admitted(facts)?;
-    gate::room(observation)?;
-    gate::budget(facts.account, cause, facts.now)?;
+    let closes_at = gate::window(facts.desired, cause, facts.now)?;
+    room_and_budget(facts, cause).map_err(|turn| turn.at_the_latest(closes_at))?;
     Ok(open_attempt(facts, Opening { fingerprint: facts.fingerprint.clone(), cause, failures: 0 }, LedgerEntry::Open))
 }
 
@@ -93,6 +100,11 @@ fn look_again(observation: &Observation) -> Option<Turn> {
         Life::Unlisted => Some(Turn::read(Need::Token(current.token))),
         Life::Active | Life::Inactive => None,
     }
+}
+
+fn room_and_budget(facts: &Facts<'_>, cause: Cause) -> Result<(), Turn> {
+    gate::room(facts.observation)?;
+    gate::budget(facts.account, cause, facts.now)
 }
 
 fn admitted(facts: &Facts<'_>) -> Result<(), Turn> {
@@ -109,10 +121,11 @@ fn open_attempt(facts: &Facts<'_>, opening: Opening, entry: LedgerEntry) -> Turn
 /// An attempt is under way: what is its next step?
 fn attend(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     let observation = facts.observation;
-    if attempt.fingerprint != facts.fingerprint {
+    let slot = observation.slot(attempt.serial);
+    let nothing_made = slot.is_none_or(|slot| slot.content == SlotContent::Empty);
+    if attempt.fingerprint != facts.fingerprint || nothing_made && is_overtaken(facts, attempt) {
         return edited(facts, attempt);
     }
-    let slot = observation.slot(attempt.serial);
     // Given up even where no further attempt is allowed: only then is the condemned token swept.
     if slot.is_some_and(|slot| slot.condemned.is_some()) {
         return Ok(give_up(facts, attempt));
@@ -127,13 +140,20 @@ fn attend(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     }
 }
 
-/// The declaration changed while the attempt was under way.
+/// Nothing was made yet, and the age that the attempt was opened for is no reason any more, or something stronger is: that
+/// must not wait for a window.
+fn is_overtaken(facts: &Facts<'_>, attempt: &Attempt) -> bool {
+    let still = trigger::cause(facts.observation, &facts.wanted, facts.now);
+    attempt.cause.waits_for_a_window() && !still.is_some_and(Cause::waits_for_a_window)
+}
+
+/// The declaration changed while the attempt was under way, or the reason for it.
 fn edited(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     let observation = facts.observation;
     if let Some(turn) = look_again(observation) {
         return Err(turn);
     }
-    let Some(cause) = trigger::cause(observation, &facts.wanted) else {
+    let Some(cause) = trigger::cause(observation, &facts.wanted, facts.now) else {
         return Ok(write(observation, LedgerEntry::Abandon, observation.ledger.abandoned()));
     };
     admitted(facts)?;
@@ -156,9 +176,9 @@ fn reserve(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     if was_minted(facts, attempt) {
         return Ok(give_up(facts, attempt));
     }
-    gate::delay(attempt, facts.now)?;
-    gate::room(facts.observation)?;
-    gate::budget(facts.account, attempt.cause, facts.now)?;
+    let closes_at = gate::window(facts.desired, attempt.cause, facts.now)?;
+    let delay = gate::delay(attempt, facts.now);
+    delay.and_then(|()| room_and_budget(facts, attempt.cause)).map_err(|turn| turn.at_the_latest(closes_at))?;
     if !facts.observation.finalizer {
         return Ok(Turn::act(Effect::AddFinalizer));
     }
@@ -176,7 +196,8 @@ fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn
     if was_minted(facts, attempt) {
         return Ok(give_up(facts, attempt));
     }
-    gate::budget(facts.account, attempt.cause, facts.now)?;
+    let closes_at = gate::window(facts.desired, attempt.cause, facts.now)?;
+    gate::budget(facts.account, attempt.cause, facts.now).map_err(|turn| turn.at_the_latest(closes_at))?;
     let mark = Mark { installation: observation.installation.clone(), owner: observation.owner.uid.clone(), serial: slot.serial };
     let name = mark.name(&facts.desired.token_name);
     Ok(Turn::act(Effect::Mint { serial: slot.serial, name, rows: facts.wanted.clone() }))

@@ -116,6 +116,27 @@ mod tests {
     }
 
     #[test]
+    fn a_compromised_token_goes_without_an_overlap_but_not_before_its_successor_is_in_place() {
+        let compromised = |highest| {
+            let it = object().published(5, 2202).retiring(4, 2190, 1);
+            it.with(|it| it.ledger.compromised = Some(Serial(highest)))
+        };
+        check(&compromised(4), "retire 4:2190 after 5");
+        check(&compromised(5), "retire 4:2190 after 5");
+        check(&compromised(3), "pass until +599");
+        check(&compromised(4).with(|it| it.record.retiring[0].replaced_at = at(9)), "retire 4:2190 after 5");
+        check(&compromised(4).claimed(), "pass");
+        check(&compromised(4).holding(2190), "pass");
+        check(&compromised(4).with(|it| it.record.published = None), "pass");
+        check(&compromised(4).with(|it| it.ledger.set_back = Some(Serial(9))), "pass");
+        check(&compromised(4).not_ready(), "pass");
+        check(&compromised(4).stale(), "read tokens");
+        // With the published token compromised, the ones before it make room for its successor.
+        let full = object().published(5, 2202).retiring(2, 2182, 9).retiring(3, 2183, 9).retiring(4, 2184, 9);
+        check(&full.with(|it| it.ledger.compromised = Some(Serial(5))), "retire 2:2182 after 5");
+    }
+
+    #[test]
     fn what_was_revoked_is_seen_inactive_closed_and_forgotten() {
         check(&replaced().inactive(2190), "close_slot 4");
         check(&replaced().inactive(2190).slot_lost(4), "forget; serial 5, current 5:2202");

@@ -159,6 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_in_use_and_is_compromised_does_not_wait() {
+        let just = published().with(|it| it.record.published.as_mut().expect("published").at = at(-100));
+        let called = |it: Observation| it.with(|it| it.ledger.compromised = Some(Serial(4)));
+        check(&called(just.clone().committed_slot(4, 2190).listed(4, 2190)), "retire 4:2190 after 5");
+        check(&called(just.clone().committed_slot(4, 2190).listed(4, 2190)).claimed(), "pass");
+        check(&just.committed_slot(4, 2190).listed(4, 2190), "pass until +500");
+    }
+
+    #[test]
     fn nothing_is_swept_in_doubt() {
         let stray = || published().listed(4, 2190).empty_slot(3);
         check(&stray().with(|it| it.ledger = crate::ledger::Ledger::default()), "pass");

@@ -20,6 +20,9 @@ use dbt_token_planner::observation::{
     Reading, Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind, Unreadable, Way,
 };
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Replacement, RetiringRecord};
+use dbt_token_planner::rotation::{LegacyPolicy, RotationPolicy};
+use dbt_token_planner::schedule::Schedule;
+use dbt_token_planner::window::{Window, Zone};
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::{self, weighted};
@@ -135,17 +138,40 @@ fn consumers() -> impl Strategy<Value = Consumers> {
     prop_oneof![3 => vec(consumer, 0..3).prop_map(Consumers::Seen), 1 => unreadable.prop_map(Consumers::Unreadable)]
 }
 
-fn desired() -> impl Strategy<Value = Desired> {
+/// Windows that are open now, later, always, or hardly ever.
+fn window() -> impl Strategy<Value = Window> {
+    let schedules = vec!["0 7 * * *", "0 2 * * SAT", "*/15 * * * *", "30 2 * 3,10 SUN", "0 0 29 2 *"];
+    let zones = vec!["UTC", "Europe/Berlin", "Australia/Lord_Howe"];
+    (select(schedules), select(vec![15, 240, 10_080]), select(zones)).prop_map(|(schedule, minutes, zone)| Window {
+        schedule: Schedule::parse(schedule).expect("a schedule"),
+        length: Duration::from_secs(minutes * 60),
+        zone: Zone::named(zone).expect("a zone"),
+    })
+}
+
+/// Ages around that of the tokens, and the longest one that there is.
+fn rotation() -> impl Strategy<Value = RotationPolicy> {
+    let ages =
+        select(vec![Duration::from_secs(3600), Duration::from_secs(90_000), Duration::from_secs(7_776_000), Duration::MAX]);
+    let windows = prop_oneof![2 => Just(Vec::new()), 1 => vec(window(), 1..3)];
+    (select(vec![LegacyPolicy::Rotate, LegacyPolicy::Report]), weighted(0.4, ages), windows)
+        .prop_map(|(legacy, maximum_age, windows)| RotationPolicy { legacy, maximum_age, windows })
+}
+
+/// Any declaration that can be worked with.
+pub fn desired() -> impl Strategy<Value = Desired> {
     let permissions = prop_oneof![2 => Just(simple()), 1 => vec(permission(), 1..3)];
     let environment = option::of(Just(EnvironmentId(9)));
-    (permissions, environment, any::<bool>(), retirement(), policy(), weighted(0.05, Just(()))).prop_map(
-        |(permissions, verification_environment, allow_unproven, retirement, deletion_policy, suspended)| Desired {
+    let when = (rotation(), retirement());
+    (permissions, environment, any::<bool>(), when, policy(), weighted(0.05, Just(()))).prop_map(
+        |(permissions, verification_environment, allow_unproven, (rotation, retirement), deletion_policy, suspended)| Desired {
             account: "analytics".into(),
             token_name: "finance/dagster".into(),
             permissions,
             secret_name: "dagster-dbt".into(),
             verification_environment,
             allow_unproven,
+            rotation,
             retirement,
             deletion_policy,
             suspended: suspended.is_some(),
@@ -163,8 +189,21 @@ fn declaration() -> impl Strategy<Value = Result<Desired, Refusal>> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    use Cause::{First, PermissionsChanged, ProjectMoved, Requested, SlotLost, TokenLost, TokenUnusable};
-    select(vec![First, PermissionsChanged, ProjectMoved, Requested, SlotLost, TokenLost, TokenUnusable])
+    use Cause::{
+        Compromised, First, Legacy, MaxAge, PermissionsChanged, ProjectMoved, Requested, SlotLost, TokenLost, TokenUnusable,
+    };
+    select(vec![
+        Compromised,
+        First,
+        Legacy,
+        MaxAge,
+        PermissionsChanged,
+        ProjectMoved,
+        Requested,
+        SlotLost,
+        TokenLost,
+        TokenUnusable,
+    ])
 }
 
 fn fingerprint() -> impl Strategy<Value = Fingerprint> {
@@ -195,8 +234,15 @@ fn ledger() -> impl Strategy<Value = Ledger> {
     let retiring = prop_oneof![3 => vec(entry(), 0..2), 1 => vec(entry(), 0..5)];
     let names = (option::of(attempt()), weighted(0.8, entry()), retiring);
     let rest = (weighted(0.9, installation()), serial(), weighted(0.8, Just(())), weighted(0.1, policy()));
-    (names, rest, weighted(0.05, serial()), annotation(), weighted(0.1, Just(()))).prop_map(
-        |((next, current, retiring), (installation, serial, sound, deletion), set_back, handled_rotate_at, blank)| {
+    let facts = (weighted(0.05, serial()), weighted(0.2, serial()));
+    (names, rest, facts, annotation(), weighted(0.1, Just(()))).prop_map(
+        |(
+            (next, current, retiring),
+            (installation, serial, sound, deletion),
+            (set_back, compromised),
+            handled_rotate_at,
+            blank,
+        )| {
             if blank.is_some() {
                 return Ledger { installation, deletion, ..Ledger::default() };
             }
@@ -209,7 +255,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
                 next.iter().map(|attempt| attempt.serial).chain(current.iter().chain(&retiring).map(|entry| entry.serial));
             let highest = named.map(|serial| serial.0).max().filter(|_| sound.is_some()).unwrap_or(serial.0);
             let serial = serial.0.max(highest);
-            Ledger { installation, serial, next, current, retiring, deletion, set_back, handled_rotate_at }
+            Ledger { installation, serial, next, current, retiring, deletion, set_back, compromised, handled_rotate_at }
         },
     )
 }
@@ -375,13 +421,15 @@ fn record() -> impl Strategy<Value = Record> {
         let mut kinds = BTreeSet::new();
         all.into_iter().filter(|condition| kinds.insert(condition.kind)).collect::<Vec<_>>()
     });
-    (0_i64..3, published, retiring, vec(replacement, 0..7), option::of(time()), conditions).prop_map(
-        |(observed_generation, published, retiring, history, last_rotation, conditions)| Record {
+    let times = (option::of(time()), option::of(time()));
+    (0_i64..3, published, retiring, vec(replacement, 0..7), times, conditions).prop_map(
+        |(observed_generation, published, retiring, history, (last_rotation, next_rotation), conditions)| Record {
             observed_generation,
             published,
             retiring,
             history,
             last_rotation,
+            next_rotation,
             conditions,
         },
     )
@@ -404,12 +452,15 @@ fn blind() -> impl Strategy<Value = Observation> {
         slots
     });
     // Boxed: the shrinking trees of all of it together do not fit on the stack of a test's thread.
-    let object = (1_i64..3, time(), weighted(0.95, Just(())), annotation(), declaration().boxed(), policy()).boxed();
+    // Often the same, since only then they count.
+    let annotations = (annotation(), annotation(), any::<bool>())
+        .prop_map(|(asked, other, same)| (asked.clone(), if same { asked } else { other }));
+    let object = (1_i64..3, time(), weighted(0.95, Just(())), annotations, declaration().boxed(), policy()).boxed();
     let state = (ledger().boxed(), record().boxed(), account().boxed(), slots.boxed(), target().boxed(), rule().boxed()).boxed();
     let senior = weighted(0.03, Just("airflow".to_owned()));
     let rest = (senior, time(), trouble().boxed(), reading(consumers()).boxed()).boxed();
     (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, consumers))| {
-        let (generation, created_at, finalizer, rotate_at, desired, deletion_policy) = object;
+        let (generation, created_at, finalizer, (rotate_at, compromised), desired, deletion_policy) = object;
         let (ledger, record, account, slots, target, rule) = state;
         Observation {
             owner: Owner { uid: OwnerUid::new("uid-1"), namespace: "finance".into(), name: "dagster".into() },
@@ -419,6 +470,7 @@ fn blind() -> impl Strategy<Value = Observation> {
             deleted_at: None,
             finalizer: finalizer.is_some(),
             rotate_at,
+            compromised,
             desired,
             deletion_policy,
             ledger,
@@ -499,7 +551,14 @@ fn publish(observation: Observation, serial: i64, mut account: OpenAccount) -> O
     let (current, rows) = (Entry { serial: Serial(serial), token: TokenId(serial) }, simple_rows());
     let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial: current.serial };
     let mut tokens = account.tokens.value().cloned().unwrap_or_default();
-    tokens.insert(current.token, listed_token(current.token, mark, rows.clone()));
+    // Some are legacy, some are as old as the object, of some dbt does not say it.
+    let created_at = match serial % 3 {
+        0 => Timestamp::from_second(1_651_744_800).ok(),
+        1 => Some(it.created_at),
+        _ => None,
+    };
+    let listed = Token { created_at, ..listed_token(current.token, mark, rows.clone()) };
+    tokens.insert(current.token, listed);
     account.tokens = Reading::Known { value: tokens, taken_at: now() };
     let slot = Slot {
         serial: current.serial,

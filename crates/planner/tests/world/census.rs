@@ -75,6 +75,7 @@ pub fn census(world: &World, shared: &Shared) -> Census {
         target: target(world),
         consumers: consumers(world).map(token_id).collect::<BTreeSet<_>>(),
         overdue: (0..16).filter(|token| world.ghosts.overdue & bit(*token) != 0).map(token_id).collect(),
+        compromised: (0..16).filter(|index| world.ghosts.compromised & bit(*index) != 0).map(token_id).collect(),
         tokens: tokens.collect(),
         declared: (0..4).filter(|number| world.ghosts.declared & (1 << number) != 0).map(rows).collect(),
         ledger: shared.ledger(world.object.ledger).as_ref().clone(),

@@ -16,6 +16,8 @@ pub enum May {
     Edit,
     Delete,
     ChangePolicy,
+    /// A person calls the published token compromised.
+    CallCompromised,
     /// Uses up `faults`: a process ends between two events.
     Crash,
     /// The create call is lost and lands later.
@@ -30,6 +32,8 @@ pub enum May {
     /// Uses up `outside`: somebody revokes a token of ours in dbt.
     Kill,
     Rename,
+    /// dbt says that a token is a legacy one.
+    Age,
     DeleteTarget,
     EditTarget,
     TakeTarget,

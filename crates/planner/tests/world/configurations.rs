@@ -3,7 +3,7 @@
 //!
 //! Known gaps, kept out of every search: a step in hand across a set-back of the ledger; a cluster that is set back into the
 //! middle of an attempt which was published later; a replica that is paused for a whole overlap between two removals of the
-//! target by outsiders. Not modelled: the budget, the account's own judgement, project names, suspension, adoption, failures
+//! target by outsiders. Not modelled: the budget, age and windows (they only delay what is modelled: a legacy token), the account's own judgement, project names, suspension, adoption, failures
 //! that only delay (`Trouble`), and more than one object.
 
 use std::time::Duration;
@@ -375,6 +375,62 @@ pub fn wipe_twice() -> Configuration {
         may: vec![May::Edit, May::Wipe],
         witnesses: vec![("damage and edit are mended", mended)],
         ..quiet("status wiped twice, two replicas")
+    }
+}
+
+/// What a person called compromised is gone, and no time has passed since.
+fn gone_at_once(model: &Checked, world: &World) -> bool {
+    let called = |(index, token): (u8, &super::Token)| world.ghosts.compromised & bit(index) != 0 && !token.active;
+    world.tick == 1 && rests(model, world) && (0..).zip(&world.tokens).any(called)
+}
+
+fn gone_although_full(model: &Checked, world: &World) -> bool {
+    gone_at_once(model, world) && world.ghosts.compromised.count_ones() == 4
+}
+
+pub fn compromised() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 2, ticks: 1, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::CallCompromised],
+        witnesses: vec![("a compromised token goes at once", gone_at_once)],
+        ..quiet("an edit and a compromised token, two replicas")
+    }
+}
+
+pub fn compromised_with_old_caches() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING, CLUSTER],
+        left: Left { edits: 1, ticks: 1, ..Left::default() },
+        may: vec![May::CallCompromised],
+        witnesses: vec![("a compromised token goes at once", gone_at_once)],
+        ..quiet("a compromised token, all cluster caches of one replica are old")
+    }
+}
+
+pub fn compromised_when_full() -> Configuration {
+    Configuration {
+        left: Left { edits: 4, ticks: 1, ..Left::default() },
+        tokens: 6,
+        may: vec![May::Edit, May::CallCompromised],
+        witnesses: vec![("three are retiring", full), ("all of them go at once", gone_although_full)],
+        ..quiet("a compromised token after three rotations, one replica")
+    }
+}
+
+fn replaced_for_its_age(model: &Checked, world: &World) -> bool {
+    rests(model, world) && world.tokens.iter().any(|token| token.legacy && !token.active)
+}
+
+pub fn legacy() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, outside: 1, faults: 1, ticks: 1, ..Left::default() },
+        tokens: 4,
+        may: vec![May::Edit, May::Age, May::Crash],
+        witnesses: vec![("a legacy token is replaced", replaced_for_its_age)],
+        ..quiet("dbt says that a token is a legacy one, two replicas")
     }
 }
 

@@ -243,7 +243,7 @@ fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, toke
 
 /// Tries the published token from the target's own bytes; the revocation is an event of its own.
 fn verify(world: &mut World, replica: usize, hand: Hand, job: &Job, token: TokenId, shared: &Shared, luck: Luck) {
-    if shared.is(Mutation::RetireBeforePublish) {
+    if shared.is(Mutation::RetireBeforePublish) || shared.is(Mutation::CompromisedBeforePublish) {
         world.replicas[replica].phase = Phase::Half(hand, tok(token));
         return;
     }
@@ -271,13 +271,15 @@ fn revoke(world: &mut World, token: Tok, shared: &Shared) {
         return;
     }
     let published = matches!(world.target, Target::Ours { token: held, .. } | Target::Released(held) if held == Some(token));
+    // A person took it into account that consumers of a compromised token are refused; but never those of the target.
+    let called = world.ghosts.compromised & bit(token) != 0;
     let retains = world.object.deleted.is_some() && world.object.gone == Some(Gone::Retained);
     let overdue = is_overdue(world, token, shared);
     let waits = world.pod.is_some_and(|pod| pod.token == token) || world.remote == Some(token);
     if overdue && waits {
         world.ghosts.overdue |= bit(token);
     }
-    let held = published || world.consumer == Some(token) || waits && !overdue;
+    let held = published || world.consumer == Some(token) && !called || waits && !overdue && !called;
     if (world.object.deleted.is_none() || retains) && held {
         world.ghosts.broken |= HARM;
     }

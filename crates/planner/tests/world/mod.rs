@@ -64,6 +64,8 @@ pub struct Token {
     pub used: bool,
     /// A Semantic Layer credential is linked to it.
     pub linked: bool,
+    /// dbt says that it was made before 19 July 2023.
+    pub legacy: bool,
     /// The tick of the last use by [`World::remote`], 0 without one.
     pub used_at: u8,
 }
@@ -118,6 +120,8 @@ pub struct Object {
     pub finalizer: bool,
     pub rows: u8,
     pub retain: bool,
+    /// How often a person has called the published token compromised.
+    pub asked: u8,
     pub ledger: u32,
     pub record: Record,
 }
@@ -209,6 +213,8 @@ pub struct Ghosts {
     pub stored: Toks,
     /// Tokens that were `current` once.
     pub committed: Toks,
+    /// Tokens that the target held, or had held, when a person called it compromised.
+    pub compromised: Toks,
     /// Rows declared since the last rest.
     pub declared: u8,
     pub was_ready: bool,
@@ -282,7 +288,16 @@ impl World {
 
     /// dbt makes a token.
     pub fn create(&mut self, serial: Ser, rows: u8) -> Tok {
-        self.tokens.push(Token { serial, mark: Marked::Ours, active: true, rows, used: false, used_at: 0, linked: false });
+        self.tokens.push(Token {
+            serial,
+            mark: Marked::Ours,
+            active: true,
+            rows,
+            used: false,
+            used_at: 0,
+            linked: false,
+            legacy: false,
+        });
         u8::try_from(self.tokens.len() - 1).expect("few tokens")
     }
 

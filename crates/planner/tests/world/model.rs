@@ -35,6 +35,7 @@ pub enum Action {
     Happens(May),
     Kill(Tok),
     Rename(Tok),
+    Age(Tok),
     DeleteSlot(Ser),
     Remember,
     Recover,
@@ -122,7 +123,8 @@ impl Checked {
     fn user_actions(&self, world: &World, actions: &mut Vec<Action>) {
         let deleted = world.object.deleted.is_some();
         if world.left.edits > 0 {
-            let possible = [(May::Edit, !deleted), (May::Delete, !deleted), (May::ChangePolicy, deleted)];
+            let possible =
+                [(May::Edit, !deleted), (May::CallCompromised, !deleted), (May::Delete, !deleted), (May::ChangePolicy, deleted)];
             actions.extend(
                 possible.into_iter().filter(|(may, possible)| *possible && self.may(*may)).map(|(may, _)| Action::Happens(may)),
             );
@@ -168,6 +170,9 @@ impl Checked {
             if self.may(May::Kill) {
                 actions.push(Action::Kill(token));
             }
+            if self.may(May::Age) && !world.tokens[usize::from(token)].legacy {
+                actions.push(Action::Age(token));
+            }
             if self.may(May::Rename) && world.slots.iter().any(|slot| slot.token == Some(token)) {
                 actions.push(Action::Rename(token));
             }
@@ -181,6 +186,7 @@ impl Checked {
     fn happens(&self, world: &mut World, what: May) {
         match what {
             May::Edit => outside::edit(world),
+            May::CallCompromised => outside::call_compromised(world, &self.shared),
             May::Delete => outside::delete(world),
             May::ChangePolicy => outside::change_policy(world),
             May::Outage => world.account_ready = false,
@@ -198,7 +204,7 @@ impl Checked {
             _ => {}
         }
         match what {
-            May::Edit | May::Delete | May::ChangePolicy => world.left.edits -= 1,
+            May::Edit | May::CallCompromised | May::Delete | May::ChangePolicy => world.left.edits -= 1,
             May::Outage => world.left.faults -= 1,
             May::Confirm => {}
             _ => world.left.outside -= 1,
@@ -249,6 +255,10 @@ impl Checked {
             Action::Happens(what) => self.happens(&mut next, what),
             Action::Kill(token) => {
                 outside::kill(&mut next, token);
+                next.left.outside -= 1;
+            }
+            Action::Age(token) => {
+                outside::age(&mut next, token);
                 next.left.outside -= 1;
             }
             Action::Rename(token) => {

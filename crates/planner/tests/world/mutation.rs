@@ -73,6 +73,10 @@ pub enum Mutation {
     DeadlineAtOnce,
     /// Lets go at a deadline that holds.
     HoldDeletes,
+    /// Revokes what a person called compromised before its successor is published.
+    CompromisedBeforePublish,
+    /// Forgets that a retiring token is compromised, so that it has an overlap.
+    ForgetCompromised,
 }
 
 /// What a wrong planner answers.
@@ -156,6 +160,7 @@ fn alter(mutation: Mutation, seen: &mut Observation) {
                 true
             });
         }
+        Mutation::ForgetCompromised => forget_compromised(seen),
         Mutation::PublishDead => {
             let current = before.ledger.current.map(|entry| entry.token);
             tokens(seen, |token| {
@@ -206,6 +211,13 @@ fn trust_absence(seen: &mut Observation) {
     }
 }
 
+/// Once another token is published, so that it is not called compromised again and again.
+fn forget_compromised(seen: &mut Observation) {
+    if seen.ledger.current.is_some_and(|current| !seen.ledger.is_compromised(current.serial)) {
+        seen.ledger.compromised = None;
+    }
+}
+
 fn forget_times(seen: &mut Observation) {
     if let Some(published) = &mut seen.record.published {
         published.at = seen.created_at;
@@ -238,6 +250,11 @@ fn answer(mutation: Mutation, seen: &Observation, plan: &mut Plan, now: Timestam
             plan.step = Step::Wait(Wait::RetiringFull);
         }
         (Mutation::RetireBeforePublish, Step::Act(Effect::Project { .. } | Effect::LabelCommitted(_))) => {
+            plan.step = retire_at_once(seen, now).unwrap_or_else(|| plan.step.clone());
+        }
+        (Mutation::CompromisedBeforePublish, Step::Act(Effect::Project { .. } | Effect::LabelCommitted(_)))
+            if seen.ledger.retiring.iter().any(|entry| seen.ledger.is_compromised(entry.serial)) =>
+        {
             plan.step = retire_at_once(seen, now).unwrap_or_else(|| plan.step.clone());
         }
         (Mutation::LetGoFirst, Step::Act(Effect::Revoke { because: RevokedBecause::Deletion, .. })) => {

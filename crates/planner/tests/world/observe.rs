@@ -13,6 +13,7 @@ use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation as seen;
 use dbt_token_planner::report::{Published, RetiringRecord};
+use dbt_token_planner::rotation::RotationPolicy;
 use jiff::Timestamp;
 
 use super::mutation::Mutation;
@@ -129,10 +130,16 @@ fn desired(object: &Object, retirement: &Retirement) -> Desired {
         secret_name: "token".into(),
         verification_environment: None,
         allow_unproven: false,
+        rotation: RotationPolicy::default(),
         retirement: retirement.clone(),
         deletion_policy: policy(object),
         suspended: false,
     }
+}
+
+/// The value of both annotations; only an emergency is ever asked for here.
+fn asked(object: &Object) -> Option<String> {
+    (object.asked > 0).then(|| object.asked.to_string())
 }
 
 fn policy(object: &Object) -> DeletionPolicy {
@@ -145,6 +152,9 @@ fn record(object: &Object) -> seen::Record {
     let retiring = retiring.map(|(token, at)| RetiringRecord { token: token_id(*token), replaced_at: time(*at) }).collect();
     seen::Record { published, retiring, ..seen::Record::default() }
 }
+
+/// 5 May 2022.
+const LEGACY: i64 = 1_651_744_800;
 
 fn token(index: Tok, token: &Token) -> seen::Token {
     let mark = |installation| Mark { installation, owner: owner().uid, serial: serial(token.serial) };
@@ -159,7 +169,7 @@ fn token(index: Tok, token: &Token) -> seen::Token {
         },
         active: token.active,
         rows: rows(token.rows),
-        created_at: None,
+        created_at: if token.legacy { Timestamp::from_second(LEGACY).ok() } else { None },
         last_used: token.used.then(|| time(token.used_at)),
         shows_links: false,
     }
@@ -265,7 +275,8 @@ pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
         created_at: time(0),
         deleted_at: view.object.deleted.map(time),
         finalizer: view.object.finalizer,
-        rotate_at: None,
+        rotate_at: asked(&view.object),
+        compromised: asked(&view.object),
         desired: Ok(desired(&view.object, &shared.retirement)),
         deletion_policy: policy(&view.object),
         ledger: shared.ledger(view.object.ledger).as_ref().clone(),

@@ -75,6 +75,24 @@ pub fn edit(world: &mut World) {
     world.object_written();
 }
 
+/// A person calls the published token compromised. Whoever holds it, or one of those before it, will be refused.
+pub fn call_compromised(world: &mut World, shared: &Shared) {
+    world.object.asked += 1;
+    let ledger = shared.ledger(world.object.ledger);
+    let newest = ledger.current.map_or(0, |current| current.serial.0 - BASE + 1);
+    for (index, token) in (0..).zip(&world.tokens) {
+        if i64::from(token.serial) <= newest {
+            world.ghosts.compromised |= bit(index);
+        }
+    }
+    world.object_written();
+}
+
+/// dbt says that the token is older than it is.
+pub fn age(world: &mut World, token: Tok) {
+    world.tokens[usize::from(token)].legacy = true;
+}
+
 pub fn delete(world: &mut World) {
     if world.object.finalizer {
         world.object.deleted = Some(world.tick);

@@ -37,8 +37,13 @@ pub fn is_at_rest(world: &World, shared: &Shared) -> bool {
         Some(_) => !(slot.committed && slot.serial > newest && world.ghosts.was_set_back),
     });
     let stored = slots.next().is_some_and(|slot| slot.token == Some(current) && slot.committed) && slots.next().is_none();
+    // What a person said is forgotten with the status.
+    let is_sound = world.ghosts.compromised & bit(current) == 0 || world.ghosts.was_set_back;
+    let is_young = world.tokens.get(usize::from(current)).is_some_and(|token| !token.legacy);
     known
         && stored
+        && is_sound
+        && is_young
         && (!left_over || ledger.set_back.is_some())
         && ledger.next.is_none()
         && ledger.retiring.is_empty()
@@ -147,7 +152,7 @@ pub fn step(world: &World, shared: &Shared) -> Option<World> {
             outside::catch_up(&mut next);
             Some(next)
         }
-        Next::Rest { wakes: true, .. } if world.tick < 60 => {
+        Next::Rest { wakes: true, .. } if world.tick < 60 && !lingers(world, shared) => {
             tick(&mut next);
             Some(next)
         }
@@ -156,6 +161,16 @@ pub fn step(world: &World, shared: &Shared) -> Option<World> {
             (next != *world).then_some(next)
         }
     }
+}
+
+/// A token that a person called compromised waits for time to pass, although what follows it is in place.
+fn lingers(world: &World, shared: &Shared) -> bool {
+    let ledger = shared.ledger(world.object.ledger);
+    let Some(current) = ledger.current.filter(|_| ledger.set_back.is_none() && ledger.next.is_none()) else { return false };
+    let is_published = world.target == (Target::Ours { token: Some(tok(current.token)), intact: true });
+    let mut older = ledger.retiring.iter().filter(|entry| entry.serial < current.serial);
+    let waits = older.any(|entry| ledger.is_compromised(entry.serial) && world.is_active(tok(entry.token)));
+    world.object.deleted.is_none() && is_published && waits
 }
 
 /// The events of the course, for a person.

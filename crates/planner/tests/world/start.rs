@@ -14,6 +14,7 @@ fn blank(configuration: &Configuration, shared: &Shared) -> World {
             finalizer: false,
             rows: FIRST_ROWS,
             retain: configuration.retain,
+            asked: 0,
             ledger,
             record: Record::default(),
         },

@@ -66,5 +66,7 @@ pub fn all() -> Vec<Wrong> {
         wrong(Mutation::OldUsesCount, with::remote(), census::HARMLESS),
         wrong(Mutation::DeadlineAtOnce, with::deadline_deletes(), census::HARMLESS),
         wrong(Mutation::HoldDeletes, with::deadline_holds(), census::HARMLESS),
+        wrong(Mutation::CompromisedBeforePublish, alone(&[May::CallCompromised], edit), census::HARMLESS),
+        wrong(Mutation::ForgetCompromised, alone(&[May::CallCompromised], edit), census::SETTLES),
     ]
 }

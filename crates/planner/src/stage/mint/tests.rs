@@ -207,3 +207,92 @@ fn a_refused_token_is_given_up_even_if_no_further_one_is_allowed() {
     let refused = attempt().condemned_slot(6, 2206, VerificationRefused);
     check(&refused.with_account(|account| account.grants.clear()), "give_up; serial now+0, next now+0 First x1");
 }
+
+/// Tables look on a Tuesday, at 07:40.
+const NIGHT: [&str; 1] = ["0 2 * * *"];
+const MORNING: [&str; 1] = ["0 7 * * *"];
+
+#[test]
+fn legacy_and_aged_tokens_are_replaced_in_a_window() {
+    let legacy = |schedules| published().legacy(2202).aged_after(3650, schedules);
+    let aged = |schedules| published().token(2202, |token| token.created_at = Some(at(-90 * 86_400))).aged_after(90, schedules);
+    check(&legacy(&[]), "open; serial now+0, next now+0 Legacy x0, current 5:2202");
+    check(&legacy(&MORNING), "open; serial now+0, next now+0 Legacy x0, current 5:2202");
+    check(&legacy(&NIGHT), "wait Window until +66000");
+    check(&aged(&[]), "open; serial now+0, next now+0 MaxAge x0, current 5:2202");
+    check(&aged(&NIGHT), "wait Window until +66000");
+    check(&legacy(&NIGHT).rotated(|it| it.legacy = crate::rotation::LegacyPolicy::Report), "settled until +164658000");
+    // What is missing for a new token is told all the same, and what holds it back is asked again when the window closes.
+    let none = |it: Observation| it.with_account(|account| account.grants.clear());
+    check(&none(legacy(&NIGHT)), "blocked PolicyRefused job_admin on all projects");
+    check(&legacy(&MORNING).budget_used_up(), "wait Budget until +900");
+    let full = |it: Observation| it.retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9);
+    check(&full(legacy(&MORNING)), "wait RetiringFull until +12000");
+    // Nothing else waits for a window.
+    check(
+        &legacy(&NIGHT).with(|it| it.rotate_at = Some("noon".into())),
+        "open; serial now+0, next now+0 Requested x0, current 5:2202",
+    );
+    check(&legacy(&NIGHT).inactive(2202), "open; serial now+0, next now+0 TokenLost x0, current 5:2202");
+    check(
+        &legacy(&NIGHT).edited(vec![permission("job_viewer", &[])]),
+        "open; serial now+0, next now+0 PermissionsChanged x0, current 5:2202",
+    );
+}
+
+#[test]
+fn at_rest_it_looks_again_when_a_token_is_due() {
+    check(&published().aged_after(2, &[]), "settled until +88983");
+    check(&published().aged_after(2, &NIGHT), "settled until +66000");
+    check(&published(), "settled");
+}
+
+#[test]
+fn an_attempt_for_age_goes_on_in_a_window_only() {
+    let under_way = |schedules| published().legacy(2202).aged_after(3650, schedules).attempt(6, Cause::Legacy, 0);
+    check(&under_way(&MORNING), "reserve 6");
+    check(&under_way(&MORNING).empty_slot(6), "mint 6");
+    check(&under_way(&MORNING).budget_used_up(), "wait Budget until +900");
+    check(&under_way(&NIGHT), "wait Window until +66000");
+    check(&under_way(&NIGHT).empty_slot(6), "wait Window until +66000");
+    // A token that was made is published, whatever the time.
+    let made = under_way(&NIGHT).filled_slot(6, 2206).listed(6, 2206);
+    check(&made, "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+    // Something stronger came up, or the reason is gone.
+    for it in [under_way(&NIGHT), under_way(&NIGHT).empty_slot(6)] {
+        let asked = it.clone().with(|it| it.rotate_at = Some("noon".into()));
+        check(&asked, "open; serial now+0, next now+0 Requested x0, current 5:2202");
+        check(&it.clone().inactive(2202), "open; serial now+0, next now+0 TokenLost x0, current 5:2202");
+        check(&it.clone().token(2202, |token| token.created_at = Some(at(-60))), "abandon; serial 6, current 5:2202");
+        check(&it.unlisted(2202), "read token 2202");
+    }
+    let asked = made.with(|it| it.rotate_at = Some("noon".into()));
+    check(&asked, "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202, handled noon");
+    let waits = published().attempt(6, Cause::Legacy, 0).legacy(2202).aged_after(3650, &MORNING);
+    check(&waits.retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9), "wait RetiringFull until +12000");
+}
+
+#[test]
+fn that_a_token_is_compromised_is_written_down_before_anything_else() {
+    let called = || published().called_compromised("noon");
+    let written = "call_compromised; serial 5, current 5:2202, compromised 5";
+    check(&called(), written);
+    check(&called().listless(), written);
+    check(&called().not_ready(), written);
+    check(&called().budget_used_up(), written);
+    check(&called().with(|it| it.finalizer = false), "add_finalizer");
+    let recorded = || called().with(|it| it.ledger.compromised = Some(crate::identity::Serial(5)));
+    check(&recorded(), "open; serial now+0, next now+0 Compromised x0, current 5:2202, compromised 5");
+    // The annotations may have changed since.
+    let gone = recorded().with(|it| (it.rotate_at, it.compromised) = (None, None));
+    check(&gone, "open; serial now+0, next now+0 Compromised x0, current 5:2202, compromised 5");
+    // An attempt that is under way for another reason goes on.
+    let under_way = called().attempt(6, Cause::PermissionsChanged, 0).filled_slot(6, 2206).listed(6, 2206);
+    check(&under_way, "call_compromised; serial 6, next 6 PermissionsChanged x0, current 5:2202, compromised 5");
+    check(
+        &under_way.with(|it| it.ledger.compromised = Some(crate::identity::Serial(5))),
+        "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202, compromised 5, handled noon",
+    );
+    let handled = published().called_compromised("noon").with(|it| it.ledger.handled_rotate_at = Some("noon".into()));
+    check(&handled, "settled");
+}
