@@ -8,8 +8,10 @@ use dbt_token_planner::account::AccountState;
 use dbt_token_planner::account::budget::{BUDGET_WINDOW, Creation, Creations, Peer, budget, crowded_out};
 use dbt_token_planner::account::census::TokenCounts;
 use dbt_token_planner::account::observation::{OwnCredential, OwnerLife, TokenList};
+use dbt_token_planner::grant::GrantRows;
 use dbt_token_planner::identity::{AccountId, OwnerUid, Serial, TokenId};
-use dbt_token_planner::observation::{Account, OpenAccount, Owner, Reading};
+use dbt_token_planner::mark::Mark;
+use dbt_token_planner::observation::{Account, OpenAccount, Owner, Reading, Token};
 use jiff::Timestamp;
 
 use super::connect::Link;
@@ -300,12 +302,17 @@ pub(super) fn variables(settings: &AccountSettings) -> AccountVariables {
     }
 }
 
+/// What a list says of a token that an object may have to act on at once.
+fn said_of(token: &Token) -> (bool, Option<&Mark>, &GrantRows, Option<Timestamp>) {
+    (token.active, token.mark.as_ref(), &token.rows, token.created_at)
+}
+
 /// The tokens of a list that say something else about an owner than the list before, by the owner's uid.
 pub(super) fn changed_owners(before: &TokenList, after: &TokenList) -> BTreeSet<OwnerUid> {
     let ids: BTreeSet<&TokenId> = before.tokens.keys().chain(after.tokens.keys()).collect();
     let changed = ids.into_iter().filter(|id| {
         let (old, new) = (before.tokens.get(id), after.tokens.get(id));
-        old.map(|token| (token.active, &token.mark, &token.rows)) != new.map(|token| (token.active, &token.mark, &token.rows))
+        old.map(said_of) != new.map(said_of)
     });
     let marks =
         changed.flat_map(|id| [before.tokens.get(id), after.tokens.get(id)]).flatten().filter_map(|token| token.mark.as_ref());

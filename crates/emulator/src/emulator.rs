@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -243,6 +244,13 @@ impl Emulator {
         let mut core = self.shared.lock();
         let token = core.account.tokens.get_mut(&id);
         token.map(|token| name.clone_into(&mut token.name)).is_some()
+    }
+
+    /// Changes when a token was made, as no outsider could; whether it was there.
+    pub fn date_token(&self, id: TokenId, created_at: Timestamp) -> bool {
+        let mut core = self.shared.lock();
+        let token = core.account.tokens.get_mut(&id);
+        token.map(|token| token.created_at = created_at).is_some()
     }
 
     /// The active projects: ids with names.

@@ -304,13 +304,19 @@ async fn changes_wake_those_whom_they_concern() {
     let world = World::settled(nothing()).await;
     world.cluster.put_token("o1", None);
     world.settle().await;
-    let changes = world.accounts.changes();
-    world.dbt.put(marked(1, "o1", 1));
-    world.pass(600);
-    world.settle().await;
+    let mut changes = Box::pin(world.accounts.changes());
     let expected = Change { account: "analytics".to_owned(), affected: Affected::Only(vec![owner("o1")]) };
-    let found = futures::StreamExt::next(&mut Box::pin(changes)).await;
-    assert_eq!(found, Some(Some(expected)));
+    // A new token, and one of which dbt says something else than before.
+    for token in [marked(1, "o1", 1), Token { created_at: Some(world.now()), ..marked(1, "o1", 1) }] {
+        world.dbt.put(token);
+        world.pass(600);
+        world.settle().await;
+        let mut told = futures::StreamExt::next(&mut changes).await;
+        while told.as_ref().is_some_and(|told| told.as_ref().is_some_and(|told| told.affected == Affected::AccountOnly)) {
+            told = futures::StreamExt::next(&mut changes).await;
+        }
+        assert_eq!(told, Some(Some(expected.clone())));
+    }
 }
 
 #[tokio::test]
