@@ -11,7 +11,7 @@ use crate::identity::{OwnerUid, Serial, TokenId, TokenUid};
 use crate::interlock;
 use crate::invariant::MAXIMUM_STORED;
 use crate::mark::Mark;
-use crate::observation::{Account, Reading, Slot, SlotContent, Target, TargetState, Token};
+use crate::observation::{Account, Consumers, Reading, Slot, SlotContent, Target, TargetState, Token};
 use crate::report::{Published, RetiringRecord};
 use crate::window;
 
@@ -33,10 +33,10 @@ struct Fleet {
 
 impl Fleet {
     /// A thousand published objects.
-    fn of(object: impl Fn(usize, Observation) -> Observation) -> Self {
+    fn of(change: impl Fn(usize, Observation) -> Observation) -> Self {
         let owner = |number: usize| OwnerUid::new(format!("6f1c{number:04x}-8d0e-4b7e-9c55-0242ac12{number:04x}"));
-        let named = |number: usize| crate::fixture::object().with(|it| it.owner.uid = owner(number));
-        let objects = (0..1000).map(|number| object(number, named(number).published(5, 2202)));
+        let named = |number: usize| object().with(|it| it.owner.uid = owner(number));
+        let objects = (0..1000).map(|number| change(number, named(number).published(5, 2202)));
         Self { objects: objects.collect(), made: Vec::new(), counted: Creations::default() }
     }
 
@@ -60,6 +60,7 @@ impl Fleet {
                 account.budget = allowed;
             }
             with_list(object, now, |_| {});
+            object.consumers = Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: now };
             let plan = plan(object, now);
             let is_written = note(object, &plan.report);
             match plan.step {
@@ -153,7 +154,9 @@ fn carry_out(object: &mut Observation, effect: Effect, now: Timestamp) {
 fn mint(object: &mut Observation, serial: Serial, name: String, rows: crate::grant::GrantRows, now: Timestamp) {
     let desired = object.desired.as_ref().expect("a spec");
     let windows = &desired.rotation.windows;
-    assert!(windows.is_empty() || window::open_until(windows, now).is_some(), "made outside a window, at {now}");
+    let waits = object.ledger.next.as_ref().is_some_and(|attempt| attempt.cause.waits_for_a_window());
+    let is_open = windows.is_empty() || window::open_until(windows, now).is_some();
+    assert!(is_open || !waits, "made outside a window, at {now}");
     let (id, uid) = (TokenId(serial.0), TokenUid::new("abcdefg"));
     let mark = Mark { installation: object.installation.clone(), owner: object.owner.uid.clone(), serial };
     slot(object, serial).content = SlotContent::Filled { token: id, uid: uid.clone(), granted: rows.fingerprint() };
@@ -201,8 +204,8 @@ fn a_lost_token_is_replaced_among_a_thousand_that_wait() {
     assert_eq!(fleet.made.len(), ORDINARY_MINTS_PER_HOUR);
     let waits = fleet.objects.iter().position(|object| object.ledger.current.is_some_and(|it| it.token == TokenId(2202)));
     let waits = waits.expect("most of them wait");
-    fleet.objects[waits] =
-        object().published(5, 2202).inactive(2202).aged_after(90, &["0 2 * * SAT"]).rotated(|it| it.windows.clear());
+    let lost = fleet.objects[waits].clone().inactive(2202).aged_after(3650, &["0 2 * * SAT"]);
+    fleet.objects[waits] = lost;
     fleet.work_on(waits, at(2));
     assert_eq!(fleet.made.len(), ORDINARY_MINTS_PER_HOUR + 1);
 }

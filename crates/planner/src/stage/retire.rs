@@ -127,7 +127,7 @@ mod tests {
         check(&compromised(4).with(|it| it.record.retiring[0].replaced_at = at(9)), "retire 4:2190 after 5");
         check(&compromised(4).claimed(), "pass");
         check(&compromised(4).holding(2190), "pass");
-        check(&compromised(4).with(|it| it.record.published = None), "pass");
+        check(&compromised(4).with(|it| it.record.published = None), "pass until +599");
         check(&compromised(4).with(|it| it.ledger.set_back = Some(Serial(9))), "pass");
         check(&compromised(4).not_ready(), "pass");
         check(&compromised(4).stale(), "read tokens");
