@@ -196,24 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn each_promise_is_broken_once() {
-        use Violation::{
-            ConsumerHoldsDeadToken, ForeignTokenTouched, PublishedUncommitted, RetiredTooEarly, TargetEmptied,
-            TargetHoldsDeadToken, TooManyStored,
-        };
-        check(|_| {}, &[]);
-        check(|it| *it = Census::default(), &[]);
-        check(|it| it.declared = vec![rows(&[("job_viewer", 0)])], &[TargetHoldsDeadToken]);
-        check(|it| it.tokens[0].rows = rows(&[]), &[TargetHoldsDeadToken]);
-        check(|it| it.target = CensusTarget::Empty, &[TargetEmptied]);
-        check(|it| it.target = CensusTarget::Absent, &[TargetEmptied]);
-        check(
-            |it| {
-                it.target = CensusTarget::Empty;
-                it.was_ready = false;
-            },
-            &[],
-        );
+    fn consumers_lose_only_what_was_called_compromised_or_is_overdue() {
+        use Violation::{ConsumerHoldsDeadToken, TargetHoldsDeadToken};
         check(
             |it| {
                 it.consumers.insert(TokenId(2180));
@@ -249,6 +233,26 @@ mod tests {
                 it.compromised.extend([TokenId(2190), TokenId(2202)]);
             },
             &[TargetHoldsDeadToken],
+        );
+    }
+
+    #[test]
+    fn each_promise_is_broken_once() {
+        use Violation::{
+            ForeignTokenTouched, PublishedUncommitted, RetiredTooEarly, TargetEmptied, TargetHoldsDeadToken, TooManyStored,
+        };
+        check(|_| {}, &[]);
+        check(|it| *it = Census::default(), &[]);
+        check(|it| it.declared = vec![rows(&[("job_viewer", 0)])], &[TargetHoldsDeadToken]);
+        check(|it| it.tokens[0].rows = rows(&[]), &[TargetHoldsDeadToken]);
+        check(|it| it.target = CensusTarget::Empty, &[TargetEmptied]);
+        check(|it| it.target = CensusTarget::Absent, &[TargetEmptied]);
+        check(
+            |it| {
+                it.target = CensusTarget::Empty;
+                it.was_ready = false;
+            },
+            &[],
         );
         check(|it| it.tokens.extend((1..=3).map(token)), &[]);
         check(|it| it.tokens.extend((1..=4).map(token)), &[TooManyStored]);
