@@ -76,6 +76,13 @@ pub trait Backend: Send + Sync {
     /// was lost. Every other class: nothing was granted.
     async fn grant(&self, token: TokenId, rows: &GrantRows) -> Result<(), BackendError>;
 
+    /// Gives a token another name; nothing else of it can be changed. Idempotent; retried. Documented, and never seen to be
+    /// used by anybody [ASSUMED to work on every active token].
+    ///
+    /// # Errors
+    /// Any class; `Rejected` or `Denied` if the service does not rename this token, `Ambiguous` if it may have.
+    async fn rename(&self, token: TokenId, name: &str) -> Result<(), BackendError>;
+
     /// Makes one call with a token's own string. Idempotent; retried a few times where the answer is inconclusive, and
     /// after a refusal, since a new token may be refused for a short time: a refusal takes about half a minute. Given only
     /// if the account's own credential fares better on the same host.

@@ -149,6 +149,10 @@ impl Backend for FakeBackend {
         unreachable!("an account makes no token")
     }
 
+    async fn rename(&self, _: TokenId, _: &str) -> Result<(), BackendError> {
+        unreachable!("an account renames no token")
+    }
+
     async fn verify(&self, _: Probe, _: &TokenString) -> Verdict {
         unreachable!("an account proves no token")
     }

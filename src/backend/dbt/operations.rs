@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use super::call::Route;
 use super::classify::{Effect, Problem};
-use super::wire::{CreateRequest, Envelope, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject, WireToken};
+use super::wire::{
+    CreateRequest, Envelope, RenameRequest, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject, WireToken,
+};
 use super::{DbtCloud, Failed, convert, wire};
 use crate::backend::{AccountInfo, Backend, BackendError, Created, ErrorClass, Lookup, Verdict};
 use crate::token::TokenString;
@@ -49,6 +51,13 @@ static LINK: Route = Route {
     template: "/api/v3/accounts/{account}/semantic-layer-credential-to-service-token-mapping/",
     effect: Effect::Change,
     may_repeat: false,
+};
+static RENAME: Route = Route {
+    operation: "rename_token",
+    method: Method::PUT,
+    template: "/api/v3/accounts/{account}/service-tokens/{token}/",
+    effect: Effect::Change,
+    may_repeat: true,
 };
 static REVOKE: Route = Route {
     operation: "revoke_token",
@@ -163,6 +172,14 @@ impl DbtCloud {
         Ok(())
     }
 
+    /// What dbt made of it is read back with the list, like every change.
+    async fn put_name(&self, token: TokenId, name: &str) -> Result<(), Failed> {
+        let what = format!("rename token {token}");
+        let body = self.json(&RenameRequest { name }, &what)?;
+        self.admin(&RENAME, &self.token_path(token), Some(body), &what).await?;
+        Ok(())
+    }
+
     async fn delete_token(&self, token: TokenId) -> Result<(), Failed> {
         let what = format!("revoke token {token}");
         let call = self.admin_call(&REVOKE, &self.token_path(token), None).map_err(|problem| self.failed(&what, problem))?;
@@ -212,6 +229,10 @@ impl Backend for DbtCloud {
 
     async fn grant(&self, token: TokenId, rows: &GrantRows) -> Result<(), BackendError> {
         self.post_permissions(token, rows).await.map_err(|error| *error)
+    }
+
+    async fn rename(&self, token: TokenId, name: &str) -> Result<(), BackendError> {
+        self.put_name(token, name).await.map_err(|error| *error)
     }
 
     async fn verify(&self, probe: Probe, token: &TokenString) -> Verdict {

@@ -179,6 +179,12 @@ pub(super) struct CreateRequest<'a> {
     pub(super) permission_grants: Vec<RequestedGrant<'a>>,
 }
 
+/// A token's new name; the only thing of it that dbt lets change `[DOC]`.
+#[derive(Serialize)]
+pub(super) struct RenameRequest<'a> {
+    pub(super) name: &'a str,
+}
+
 /// A row to be granted. Two variants instead of an optional project: to dbt a missing project means *every* project, so no
 /// mistake must be able to lose it.
 #[derive(Serialize)]

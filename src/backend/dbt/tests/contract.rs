@@ -202,6 +202,11 @@ async fn change_of(exchange: &Exchange) -> bool {
             exchange.assert_sent(&server);
             assert_eq!(server.seen()[0].json(), exchange.request);
         }
+        "service_token_rename" => {
+            client.rename(TokenId(70_471_800_000_103), "renamed").await.expect("understood");
+            exchange.assert_sent(&server);
+            assert_eq!(server.seen()[0].json(), exchange.request);
+        }
         "service_token_delete" => {
             client.revoke(TokenId(70_471_800_000_103)).await.expect("understood");
             exchange.assert_sent(&server);
@@ -272,6 +277,5 @@ fn unused(exchange: &Exchange) -> bool {
             | "semantic_layer_mapping_delete"
             | "semantic_layer_mappings_list"
             | "service_token_permissions_list"
-            | "service_token_rename"
     )
 }
