@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use dbt_token_planner::account::AccountNeed;
 use dbt_token_planner::account::budget::{BUDGET_WINDOW, creations};
-use dbt_token_planner::account::observation::{AccountInfo, Failure, FailureClass};
+use dbt_token_planner::account::observation::{AccountInfo, Failure, FailureClass, OwnerClaim};
 use dbt_token_planner::effect::Need;
 use dbt_token_planner::identity::{OwnerUid, TokenId};
+use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::observation::Owner;
 use jiff::Timestamp;
 
-use super::handle::{AccountHandle, ENVIRONMENTS_MEMORY, State, changed_owners};
+use super::handle::{AccountHandle, ENVIRONMENTS_MEMORY, State, changed_tokens, owners_of};
 use super::readings::{Kept, Snapshot, later};
 use super::{Affected, account_need, lock};
 use crate::backend::{self, Backend, BackendError, ErrorClass, Lookup};
@@ -140,6 +141,7 @@ impl AccountHandle {
         let now = self.shared.now();
         let installation = &self.shared.surroundings.installation;
         let owners = self.owner_claims(&lock(&self.state));
+        let slots = self.shared.surroundings.watched.slots();
         let mut state = lock(&self.state);
         let State { link, readings, creations: counted, made, changed, .. } = &mut *state;
         let Some(connected) = link.connected() else { return Affected::AccountOnly };
@@ -149,8 +151,14 @@ impl AccountHandle {
         changed.retain(|_, changed_at| *changed_at > begun_at);
         let (list, before) = (Arc::clone(&snapshot.list), readings.install(snapshot, begun_at));
         let Some(before) = before else { return Affected::All };
-        let uids: BTreeSet<OwnerUid> = changed_owners(&before.list, &list);
-        let affected = owners.into_iter().filter(|claim| uids.contains(&claim.uid));
+        let changed = changed_tokens(&before.list, &list);
+        let uids: BTreeSet<OwnerUid> = owners_of(&changed, &before.list, &list);
+        // A token that dbt did not rename when it was adopted carries no mark, and none does before that.
+        let named = |ledger: &Ledger| changed.iter().any(|token| ledger.names_token(*token));
+        let held = slots.iter().filter(|slot| slot.slot.token().is_some_and(|token| changed.contains(&token)));
+        let holders: BTreeSet<&OwnerUid> = held.map(|slot| &slot.belonging.owner.uid).collect();
+        let concerns = |claim: &OwnerClaim| uids.contains(&claim.uid) || holders.contains(&claim.uid) || named(&claim.ledger);
+        let affected = owners.into_iter().filter(concerns);
         let affected = affected.map(|claim| Owner { uid: claim.uid, namespace: claim.namespace, name: claim.name });
         Affected::Only(affected.collect())
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dbt_token_planner::adoption::AdoptPolicy;
 use dbt_token_planner::grant::{AccountGrant, AllowedProjects, AllowedSets};
 use dbt_token_planner::identity::{PermissionSet, ProjectId};
 use dbt_token_planner::observation::Project;
 
 use crate::api::desired::write_category;
-use crate::api::v1alpha1::{Grant, NamespaceSelector, ProjectRef, SelectorOperator, SelectorRequirement};
+use crate::api::v1alpha1::{AdoptionPolicy, Grant, NamespaceSelector, ProjectRef, SelectorOperator, SelectorRequirement};
 
 /// The labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
@@ -50,6 +51,11 @@ fn account_grant(grant: &Grant, projects: &[Project]) -> AccountGrant {
         sets,
         projects: covered,
         writable: grant.writable_environments.iter().flatten().copied().map(write_category).collect(),
+        adopt: match grant.adopt {
+            Some(AdoptionPolicy::Never) => AdoptPolicy::Never,
+            Some(AdoptionPolicy::Unproven) => AdoptPolicy::Unproven,
+            Some(AdoptionPolicy::Proven) | None => AdoptPolicy::Proven,
+        },
         maximum_tokens: grant.max_tokens.map(|limit| u32::try_from(limit).unwrap_or(0)),
     }
 }
@@ -163,6 +169,13 @@ mod tests {
         assert_eq!(found[1].sets, AllowedSets::Named([PermissionSet::new("job_admin")].into()));
         assert_eq!(found[1].projects, AllowedProjects::Named([ProjectId(7), ProjectId(812)].into()));
         assert_eq!((found[1].maximum_tokens, found[1].writable.len()), (None, 0));
+        assert_eq!(found[0].adopt, AdoptPolicy::Proven);
+        for (word, expected) in
+            [("Never", AdoptPolicy::Never), ("Unproven", AdoptPolicy::Unproven), ("Proven", AdoptPolicy::Proven)]
+        {
+            let grant = grant(json!({"namespaceSelector": {}, "adopt": word}));
+            assert_eq!(matching(&[grant], "finance", &Labels::new(), &projects())[0].adopt, expected);
+        }
     }
 
     #[test]

@@ -307,14 +307,18 @@ fn said_of(token: &Token) -> (bool, Option<&Mark>, &GrantRows, Option<Timestamp>
     (token.active, token.mark.as_ref(), &token.rows, token.created_at)
 }
 
-/// The tokens of a list that say something else about an owner than the list before, by the owner's uid.
-pub(super) fn changed_owners(before: &TokenList, after: &TokenList) -> BTreeSet<OwnerUid> {
+/// The tokens of which a list says something else than the list before.
+pub(super) fn changed_tokens(before: &TokenList, after: &TokenList) -> BTreeSet<TokenId> {
     let ids: BTreeSet<&TokenId> = before.tokens.keys().chain(after.tokens.keys()).collect();
     let changed = ids.into_iter().filter(|id| {
         let (old, new) = (before.tokens.get(id), after.tokens.get(id));
         old.map(said_of) != new.map(said_of)
     });
-    let marks =
-        changed.flat_map(|id| [before.tokens.get(id), after.tokens.get(id)]).flatten().filter_map(|token| token.mark.as_ref());
-    marks.map(|mark| mark.owner.clone()).collect()
+    changed.copied().collect()
+}
+
+/// The owners that the marks of these tokens name, in either list.
+pub(super) fn owners_of(changed: &BTreeSet<TokenId>, before: &TokenList, after: &TokenList) -> BTreeSet<OwnerUid> {
+    let listed = changed.iter().flat_map(|id| [before.tokens.get(id), after.tokens.get(id)]).flatten();
+    listed.filter_map(|token| token.mark.as_ref()).map(|mark| mark.owner.clone()).collect()
 }

@@ -5,6 +5,7 @@
 //! cheap and does no I/O, [`AccountHandle::ensure`] reads from dbt, once for all who wait. [`Accounts::reconcile`] works on
 //! the `DbtAccount` itself.
 
+mod adoption;
 mod connect;
 mod effects;
 mod ensure;

@@ -7,12 +7,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use dbt_token_planner::adoption;
 use dbt_token_planner::desired::{self as planner, Desired, ProjectReference, Projects, Refusal};
-use dbt_token_planner::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
+use dbt_token_planner::identity::{EnvironmentId, PermissionSet, ProjectId, TokenId, WriteCategory};
 use dbt_token_planner::rotation::LegacyPolicy;
 use kube::ResourceExt;
 
-use super::v1alpha1::{DeletionPolicy, Permission, ProjectRef, ServiceToken, TokenEffective, WritableEnvironment};
+use super::v1alpha1::{
+    AdoptPermissions, AdoptSecretRef, Adoption, DeletionPolicy, Permission, ProjectRef, ServiceToken, TokenEffective,
+    WritableEnvironment,
+};
 use super::{desired_retirement, desired_rotation, duration, names, template};
 
 /// Under this key the bare token stands if the spec has no template.
@@ -52,6 +56,7 @@ pub fn desired(token: &ServiceToken) -> Result<Desired, Refusal> {
         retirement: desired_retirement::retirement(spec.rotation.as_ref().and_then(|rotation| rotation.retire.as_ref()))?,
         deletion_policy: deletion_policy(token),
         suspended: spec.suspend.unwrap_or(false),
+        adopt: spec.adopt.as_ref().map(read_adoption),
     })
 }
 
@@ -103,13 +108,9 @@ fn unserved_field(token: &ServiceToken) -> Option<&'static str> {
     let spec = &token.spec;
     let rotation = spec.rotation.clone().unwrap_or_default();
     let retire = rotation.retire.unwrap_or_default();
-    [
-        ("adopt", spec.adopt.is_some()),
-        ("dryRun", spec.dry_run == Some(true)),
-        ("rotation.retire.restart", retire.restart.is_some_and(|kinds| !kinds.is_empty())),
-    ]
-    .into_iter()
-    .find_map(|(field, used)| used.then_some(field))
+    [("dryRun", spec.dry_run == Some(true)), ("rotation.retire.restart", retire.restart.is_some_and(|kinds| !kinds.is_empty()))]
+        .into_iter()
+        .find_map(|(field, used)| used.then_some(field))
 }
 
 fn check_rotate_at(token: &ServiceToken) -> Result<(), Refusal> {
@@ -192,6 +193,19 @@ fn read_permission(place: usize, permission: &Permission) -> Result<planner::Per
     };
     let writable = permission.writable_environments.iter().flatten().copied().map(write_category).collect::<BTreeSet<_>>();
     Ok(planner::Permission { permission_set: PermissionSet::new(&permission.permission_set), projects, writable })
+}
+
+fn read_adoption(adoption: &Adoption) -> adoption::Adoption {
+    let AdoptSecretRef { name, key } = &adoption.secret_ref;
+    let key = key.clone().unwrap_or_else(|| DEFAULT_SECRET_KEY.to_owned());
+    adoption::Adoption {
+        source: adoption::Source { secret: name.clone(), key },
+        token: adoption.token_id.map(TokenId),
+        permissions: match adoption.permissions {
+            Some(AdoptPermissions::Replace) => adoption::AdoptPermissions::Replace,
+            Some(AdoptPermissions::Match) | None => adoption::AdoptPermissions::Match,
+        },
+    }
 }
 
 fn read_project(project: &ProjectRef) -> Option<ProjectReference> {
@@ -312,13 +326,24 @@ mod tests {
     #[test]
     fn a_field_that_is_not_served_yet_is_never_ignored() {
         for (spec, field) in [
-            (json!({"adopt": {"secretRef": {"name": "old"}}}), "adopt"),
             (json!({"dryRun": true}), "dryRun"),
             (json!({"rotation": {"retire": {"restart": ["Deployment"]}}}), "rotation.retire.restart"),
         ] {
             not_implemented(spec, Some(field));
         }
         not_implemented(json!({"rotation": {"legacy": "Rotate"}, "dryRun": false}), None);
+    }
+
+    #[test]
+    fn what_is_to_be_adopted_is_read_with_its_defaults() {
+        let adopt = |adoption: Value| read(json!({"adopt": adoption})).expect("valid").adopt.expect("something is adopted");
+        let least = adopt(json!({"secretRef": {"name": "old"}}));
+        assert_eq!((least.source.secret.as_str(), least.source.key.as_str()), ("old", "token"));
+        assert_eq!((least.token, least.permissions), (None, adoption::AdoptPermissions::Match));
+        let most = adopt(json!({"secretRef": {"name": "old", "key": "URI"}, "tokenId": 1017, "permissions": "Replace"}));
+        assert_eq!((most.source.key.as_str(), most.token), ("URI", Some(TokenId(1017))));
+        assert_eq!(most.permissions, adoption::AdoptPermissions::Replace);
+        assert_eq!(read(json!({})).expect("valid").adopt, None);
     }
 
     #[test]

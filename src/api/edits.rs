@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dbt_token_planner::adoption::AdoptPolicy;
 use dbt_token_planner::desired::Desired;
 use dbt_token_planner::effect::{Effect, LedgerEntry};
 use dbt_token_planner::grant::{self, AccountGrant, AllowedProjects, AllowedSets};
@@ -10,7 +11,7 @@ use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Installation, OwnerUid, ProjectId, RenderRule, Serial, TokenId, TokenUid, WriteCategory,
 };
 use dbt_token_planner::ledger::{Entry, Ledger};
-use dbt_token_planner::mark::Mark;
+use dbt_token_planner::mark::{Mark, Origin};
 use dbt_token_planner::observation::{
     Account, Allowance, Budget, Observation, OpenAccount, Owner, Project, Reading, Record, Slot, SlotContent, Target,
     TargetState, Token,
@@ -189,6 +190,7 @@ fn account(token: Token) -> Account {
             projects: AllowedProjects::All,
             writable: BTreeSet::from([WriteCategory::new("all")]),
             maximum_tokens: None,
+            adopt: AdoptPolicy::Proven,
         }],
         budget: Budget { ordinary: Allowance::Free, repair: Allowance::Free },
         crowded_out: None,
@@ -201,7 +203,7 @@ fn observation(before: &Desired, token: &ServiceToken) -> Observation {
     let (installation, uid) = (Installation::new("here"), OwnerUid::new("uid-1"));
     let (serial, id, day) = (Serial(5), TokenId(2202), SignedDuration::from_hours(24));
     let rows = grant::resolve(&before.permissions, &[]).expect("projects by id");
-    let mark = Mark { installation: installation.clone(), owner: uid.clone(), serial };
+    let mark = Mark { installation: installation.clone(), owner: uid.clone(), serial, origin: Origin::Made };
     let token_uid = TokenUid::new("abcdefg");
     let content = SlotContent::Filled { token: id, uid: token_uid.clone(), granted: rows.fingerprint() };
     let rule = Some(RenderRule::new("rule-1"));
@@ -235,10 +237,19 @@ fn observation(before: &Desired, token: &ServiceToken) -> Observation {
         deletion_policy: deletion_policy(token),
         record: Record { observed_generation: 1, published: Some(Published { token: id, at: now() - day }), ..Record::default() },
         account: account(listed),
-        slots: vec![Slot { serial, content, committed: true, retained: false, condemned: None, created_at: now() - day }],
-        target: Target::Ours(TargetState { token: Some(id), rule: rule.clone(), intact: true }),
+        slots: vec![Slot {
+            serial,
+            content,
+            committed: true,
+            retained: false,
+            condemned: None,
+            created_at: now() - day,
+            adopted: None,
+        }],
+        target: Target::Ours(TargetState { token: Some(id), rule: rule.clone(), intact: true, taken_over: false }),
         rule,
         senior: None,
+        look: None,
         fresh_after: now() - day,
         trouble: None,
         consumers: Reading::Unknown,

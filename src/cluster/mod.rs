@@ -5,6 +5,7 @@
 pub mod account_access;
 pub mod account_report;
 pub mod account_status;
+pub mod adopt_source;
 pub mod consumers;
 pub mod events;
 pub mod failure;

@@ -1,7 +1,7 @@
 //! The names by which the operator knows its own things in Kubernetes: labels, annotations, and who it is to the API
 //! server. Names that users read or write are those of [`crate::api::names`]; they are only passed on here.
 
-pub use crate::api::names::{FINALIZER, MANAGED, PUBLISHED_AT, SERVICE_TOKEN, TOKEN_ID, TOKEN_UID};
+pub use crate::api::names::{ADOPT_BY, FINALIZER, MANAGED, PUBLISHED_AT, SERVICE_TOKEN, TOKEN_ID, TOKEN_UID};
 
 /// The field manager of every write, and the value of the label [`MANAGED_BY`].
 pub const OPERATOR: &str = "dbt-token-operator";
@@ -43,6 +43,15 @@ pub const ACCOUNT: &str = "tokens.dbt-operator.dev/account";
 pub const ACCOUNT_ID: &str = "tokens.dbt-operator.dev/account-id";
 /// Annotation on a filled slot: fingerprint of what dbt said that it granted.
 pub const GRANTED: &str = "tokens.dbt-operator.dev/granted";
+
+/// Label on a slot: its token was made by somebody else and taken over. Such a slot is named after the token.
+pub const ADOPTED: &str = "tokens.dbt-operator.dev/adopted";
+/// Annotation on such a slot: the Secret that its token was taken over from, in the namespace of the ServiceToken.
+pub const ADOPTED_FROM_SECRET: &str = "tokens.dbt-operator.dev/adopted-from-secret";
+/// Annotation on such a slot: the key of that Secret.
+pub const ADOPTED_FROM_KEY: &str = "tokens.dbt-operator.dev/adopted-from-key";
+/// Annotation on a target: it was there before the operator took it over, so it is never deleted.
+pub const TAKEN_OVER: &str = "tokens.dbt-operator.dev/taken-over";
 
 /// The type of slots, so that nobody takes them for Secrets to mount.
 pub const SLOT_TYPE: &str = "tokens.dbt-operator.dev/slot";

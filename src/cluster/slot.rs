@@ -2,12 +2,14 @@
 //! where its string is kept. Where no tenant can write, so that nobody can forge one and have somebody else's token
 //! revoked. A slot is filled once and never emptied; deleting it closes its serial for good.
 
+mod adopted;
 mod error;
 mod observe;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use dbt_token_planner::adoption::Source;
 use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, OwnerUid, Serial, TokenId, TokenUid};
 use dbt_token_planner::observation::{Condemnation, Owner, Slot, SlotContent};
 use k8s_openapi::api::core::v1::Secret;
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub use self::adopted::{Claim, Claiming};
 pub use self::error::SlotError;
 pub use self::observe::{Malformed, observe};
 use super::failure::{Class, Failure};
@@ -212,10 +215,14 @@ impl Slots {
         serial: Serial,
         token: TokenId,
         uid: Option<&TokenUid>,
+        adopted: Option<&Source>,
     ) -> Result<(), SlotError> {
         let name = record_name(belonging, serial);
         let failed = |source| SlotError::Record { name: name.clone(), source };
-        let record = record(&name, belonging, serial, token, uid);
+        let mut record = record(&name, belonging, serial, token, uid);
+        if let Some(source) = adopted {
+            adopted::mark(&mut record, source);
+        }
         match self.api.create(&creation(), &record).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {

@@ -107,7 +107,7 @@ fn published(token: &TokenReport, previous: Option<&api::PublishedToken>, projec
         creation_time: token.created_at.map(time).or(before.creation_time),
         publication_time: Some(time(token.published_at)),
         legacy: token.legacy.or(before.legacy),
-        adopted: Some(false),
+        adopted: Some(token.adopted),
         permissions: token.rows.as_ref().map_or(before.permissions, |rows| permissions(rows, projects)),
     }
 }

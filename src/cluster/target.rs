@@ -108,7 +108,7 @@ impl Targets {
         Self { client }
     }
 
-    fn api(&self, namespace: &str) -> Api<Secret> {
+    pub(super) fn api(&self, namespace: &str) -> Api<Secret> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
@@ -348,12 +348,13 @@ fn manager(metadata: &ObjectMeta) -> String {
 }
 
 /// Takes away what is ours. The standard label may say another tool by now, and then it is not ours any more.
-fn release(target: &TargetReference, labels: Option<&BTreeMap<String, String>>) -> Value {
+pub(super) fn release(target: &TargetReference, labels: Option<&BTreeMap<String, String>>) -> Value {
     let mut gone = BTreeMap::from([(names::MANAGED, Value::Null)]);
     if labels.and_then(|labels| labels.get(names::MANAGED_BY)).is_some_and(|value| value == names::OPERATOR) {
         gone.insert(names::MANAGED_BY, Value::Null);
     }
-    let annotations: BTreeMap<&str, Value> = ANNOTATIONS.iter().map(|name| (*name, Value::Null)).collect();
+    let ours = ANNOTATIONS.iter().chain(&[names::TAKEN_OVER]);
+    let annotations: BTreeMap<&str, Value> = ours.map(|name| (*name, Value::Null)).collect();
     json!({"metadata": {
         "uid": target.uid,
         "resourceVersion": target.resource_version,
@@ -362,7 +363,7 @@ fn release(target: &TargetReference, labels: Option<&BTreeMap<String, String>>) 
     }})
 }
 
-fn reference_of(metadata: &ObjectMeta) -> Option<TargetReference> {
+pub(super) fn reference_of(metadata: &ObjectMeta) -> Option<TargetReference> {
     Some(TargetReference {
         namespace: metadata.namespace.clone()?,
         name: metadata.name.clone()?,
@@ -371,7 +372,7 @@ fn reference_of(metadata: &ObjectMeta) -> Option<TargetReference> {
     })
 }
 
-fn changed() -> Failure {
+pub(super) fn changed() -> Failure {
     Failure { class: Class::Conflict, detail: "it has changed since it was seen".to_owned() }
 }
 

@@ -1,5 +1,6 @@
 //! Runs one effect: one arm, one call each. Decides nothing; every failure is told with its class.
 
+mod adopt;
 mod kubernetes;
 
 use std::sync::Arc;
@@ -108,6 +109,10 @@ fn serial_of(effect: &Effect) -> Option<Serial> {
         | Effect::Project { serial, .. }
         | Effect::Retire { serial, .. }
         | Effect::Revoke { serial, .. }
+        | Effect::ClaimAdoption { serial, .. }
+        | Effect::TakeOverTarget { serial, .. }
+        | Effect::Rename { serial, .. }
+        | Effect::CondemnAdopted { serial, .. }
         | Effect::LeaveRecord { serial, .. } => Some(*serial),
         _ => None,
     }
@@ -120,6 +125,9 @@ fn token_of(effect: &Effect) -> Option<TokenId> {
         | Effect::Project { token, .. }
         | Effect::Retire { token, .. }
         | Effect::Revoke { token, .. }
+        | Effect::ClaimAdoption { token, .. }
+        | Effect::Rename { token, .. }
+        | Effect::CondemnAdopted { token, .. }
         | Effect::LeaveRecord { token, .. } => Some(*token),
         _ => None,
     }
@@ -154,6 +162,14 @@ impl Executor<'_> {
             Effect::LeaveRecord { serial, token } => self.leave_record(*serial, *token).await,
             Effect::ReleaseTarget => self.release().await,
             Effect::DeleteTarget => self.delete_target().await,
+            Effect::StripTarget => self.strip_target().await,
+            Effect::InspectSource(source) => self.inspect_source(source).await,
+            Effect::ClaimAdoption { serial, token, source, probes } => self.claim_adoption(*serial, *token, source, probes).await,
+            Effect::TakeOverTarget { serial, source } => self.take_over_target(*serial, source).await,
+            Effect::Rename { token, name, .. } => self.rename(*token, name).await,
+            Effect::CondemnAdopted { serial, token, unless_held_in } => {
+                self.condemn_adopted(*serial, *token, unless_held_in.as_ref()).await
+            }
         }
     }
 
@@ -228,6 +244,7 @@ impl Executor<'_> {
     ) -> Result<Done, Failure> {
         let string = self.read_slot(serial).await?;
         if let Some(why) = self.verify(probes, &string).await? {
+            self.note_refused(serial, &why);
             return Ok(Done::new(Outcome::Refused { why }, None));
         }
         drop(string);

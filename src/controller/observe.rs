@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dbt_token_planner::adoption::{Finding, Look};
 use dbt_token_planner::identity::{AccountId, OwnerUid, TokenId};
 use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::observation::{Account, Observation, Owner, Slot, Target};
@@ -72,6 +73,8 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         semantic_layer_url: known.semantic_layer_url,
     });
     let template = Template::of(&token);
+    let generation = token.metadata.generation.unwrap_or_default();
+    let look = context.memories.last_look(&owner.uid, generation);
     let named: BTreeSet<TokenId> = ledger
         .current
         .iter()
@@ -79,10 +82,11 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         .map(|entry| entry.token)
         .chain(slots.iter().filter_map(|slot| slot.slot.token()))
         .chain(token_in(&target))
+        .chain(look.iter().flat_map(looked_at))
         .collect();
     let observation = Observation {
         installation: context.installation.clone(),
-        generation: token.metadata.generation.unwrap_or_default(),
+        generation,
         created_at: token.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0),
         deleted_at: token.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         finalizer: token.finalizers().iter().any(|name| name == names::FINALIZER),
@@ -96,6 +100,7 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         rule: variables.as_ref().map(|variables| render::rule(&template, variables)),
         consumers: context.memories.consumers(&owner.uid),
         senior: senior(context, &token, &owner),
+        look,
         fresh_after: context.fresh_after(&owner.uid),
         trouble: context.memories.trouble(&owner.uid),
         target,
@@ -140,6 +145,14 @@ fn token_in(target: &Target) -> Option<TokenId> {
     match target {
         Target::Ours(state) => state.token,
         _ => None,
+    }
+}
+
+/// The tokens that a held string fits.
+fn looked_at(look: &Look) -> Vec<TokenId> {
+    match &look.finding {
+        Finding::Fits(fits) => fits.iter().map(|fit| fit.token).collect(),
+        _ => Vec::new(),
     }
 }
 

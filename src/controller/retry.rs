@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use dbt_token_planner::adoption::Look;
 use dbt_token_planner::identity::OwnerUid;
 use dbt_token_planner::observation::{Consumers, Reading, Trouble, TroubleKind};
 use jiff::Timestamp;
@@ -50,6 +51,8 @@ struct Memory {
     blocked: Option<String>,
     /// Versions of the object after the last commit of this process, and of the target before it.
     commit: Option<(String, String)>,
+    /// What was found in the Secret of an adoption, under which generation of the object.
+    look: Option<(Look, i64)>,
 }
 
 /// The memory of all objects.
@@ -159,6 +162,17 @@ impl Memories {
     /// When a foreign target will be tried again.
     pub fn foreign_until(&self, owner: &OwnerUid, now: Timestamp) -> Option<Timestamp> {
         self.look(owner, |memory| memory.foreign.as_ref().map(|(_, until)| *until).filter(|until| *until > now))
+    }
+
+    /// What the last look into the Secret of an adoption found. An edit of the object asks for another one.
+    pub fn last_look(&self, owner: &OwnerUid, generation: i64) -> Option<Look> {
+        let last = self.look(owner, |memory| memory.look.clone())?;
+        (last.1 == generation).then_some(last.0)
+    }
+
+    /// Something was found in the Secret of an adoption.
+    pub fn note_look(&self, owner: &OwnerUid, look: Look, generation: i64) {
+        self.with(owner, |memory| memory.look = Some((look, generation)));
     }
 
     /// The object is gone.

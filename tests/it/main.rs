@@ -5,6 +5,7 @@
 //! for as long as they run.
 #![allow(clippy::print_stderr, reason = "this program is its own harness: what it prints is its outcome")]
 
+mod adoption;
 mod chart;
 mod counts;
 mod deletion;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Case> {
     let modules = [
         manifests::cases(),
+        adoption::cases(),
         handover::cases(),
         counts::cases(),
         chart::cases(),

@@ -37,12 +37,28 @@ pub fn conclude(observation: &Observation, effect: &Effect, outcome: &Outcome, n
         {
             Some(plain(observation, mint::after_rejection(observation, now)?, now))
         }
+        // A claim that proved nothing is given back; the token is not the operator's to condemn.
+        (Effect::Prove { serial, .. }, Outcome::Refused { .. })
+            if observation.slot(*serial).is_some_and(|slot| slot.adopted.is_some()) =>
+        {
+            Some(abandon(observation, now))
+        }
+        (Effect::TakeOverTarget { .. }, Outcome::Found(_)) => Some(abandon(observation, now)),
+        // Whether dbt renamed the token or not: from here on its slot says that it is ours, and nobody tries again.
+        (Effect::Rename { serial, .. }, Outcome::Done | Outcome::Rejected { .. }) => {
+            Some(plain(observation, Effect::LabelCommitted(*serial), now))
+        }
         (Effect::Prove { serial, .. }, Outcome::Refused { why }) => {
             Some(plain(observation, Effect::Condemn { serial: *serial, why: why.clone() }, now))
         }
         (Effect::Retire { .. }, Outcome::Refused { .. }) => replace_unusable(observation, now),
         _ => None,
     }
+}
+
+fn abandon(observation: &Observation, now: Timestamp) -> Conclusion {
+    let ledger = Box::new(observation.ledger.abandoned());
+    plain(observation, Effect::WriteLedger { entry: LedgerEntry::Abandon, ledger }, now)
 }
 
 fn plain(observation: &Observation, effect: Effect, now: Timestamp) -> Conclusion {
@@ -74,6 +90,7 @@ fn replace_unusable(observation: &Observation, now: Timestamp) -> Option<Conclus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adoption::{AdoptPermissions, Finding, Source};
     use crate::fixture::{self, now, object, permission};
     use crate::identity::{RenderRule, Serial, TokenId};
     use crate::observation::Condemnation;
@@ -119,6 +136,28 @@ mod tests {
             &refused(),
             "open; serial now+0, next now+0 TokenUnusable x0, current 5:2202, retiring 4:2190",
         );
+    }
+
+    #[test]
+    fn a_claim_that_proves_nothing_is_given_back_and_a_rename_is_tried_once() {
+        let adopting = || object().adopting(None, AdoptPermissions::Match).unmarked(17).claimed().attempt(6, Cause::First, 0);
+        let claimed = || adopting().adopted_slot(6, 17, |_| {});
+        check(&claimed(), &planned(&claimed()), &refused(), "abandon; serial 6");
+        let taken = Effect::TakeOverTarget { serial: Serial(6), source: Source { secret: "old".into(), key: "token".into() } };
+        check(&claimed(), &taken, &Outcome::Found(Finding::Missing), "abandon; serial 6");
+        check(&claimed(), &taken, &Outcome::Done, "nothing");
+        let committed = || {
+            claimed().with(|it| {
+                it.ledger.next = None;
+                it.ledger.current = Some(crate::ledger::Entry { serial: Serial(6), token: TokenId(17) });
+            })
+        };
+        assert_eq!(fixture::effect(&planned(&committed())), "rename 6:17");
+        let rejected = Outcome::Rejected { message: "cannot be renamed".into() };
+        for outcome in [Outcome::Done, rejected] {
+            check(&committed(), &planned(&committed()), &outcome, "label_committed 6");
+        }
+        check(&adopting(), &planned(&adopting()), &Outcome::Found(Finding::Missing), "nothing");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub use self::retirement::{Deadline, OnDeadline, Retirement};
 
 use std::collections::BTreeSet;
 
+use crate::adoption::Adoption;
 use crate::identity::{EnvironmentId, PermissionSet, ProjectId, WriteCategory};
 use crate::rotation::RotationPolicy;
 
@@ -32,6 +33,8 @@ pub struct Desired {
     pub deletion_policy: DeletionPolicy,
     /// Whether everything but deletion is stopped.
     pub suspended: bool,
+    /// The token to take over instead of making the first one.
+    pub adopt: Option<Adoption>,
 }
 
 /// One permission set on some projects, or on all of them.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::adoption::{Finding, Source};
 use crate::grant::GrantRows;
 use crate::identity::{RenderRule, Serial, TokenId};
 use crate::ledger::Ledger;
@@ -85,6 +86,52 @@ pub enum Effect {
         /// The rule by which the target is rendered.
         rule: RenderRule,
     },
+    /// Reads a key of a Secret of the object's namespace, finds the string of a token in it, and says which tokens of the
+    /// account it fits. Changes nothing, and asks nothing of dbt.
+    InspectSource(Source),
+    /// Takes a token over: reads the same key again, makes sure that the string still fits this token, tries it, and
+    /// creates the slot that is named after the token, in one write with the very bytes that were tried. Fails if any slot
+    /// of that token is there, whoever made it. Destroys nothing; the string is tried once more from the slot afterwards.
+    ClaimAdoption {
+        /// The serial of the attempt, which the slot carries.
+        serial: Serial,
+        /// The token.
+        token: TokenId,
+        /// Where its string is.
+        source: Source,
+        /// The calls to try it with; empty if none can try it and a grant allows that.
+        probes: Vec<Probe>,
+    },
+    /// Puts our label and annotations on the very Secret that a token was adopted from, under a compare-and-swap on its uid
+    /// and version, if it says that this object may do so, nothing controls it, and it still holds the string in the slot.
+    /// Its data stays as it is.
+    TakeOverTarget {
+        /// The slot with the string that it must hold.
+        serial: Serial,
+        /// Where in it.
+        source: Source,
+    },
+    /// Gives an adopted token the name that ends in our mark. Rests on: its slot is named after it and filled, so that nobody
+    /// else holds it, and the ledger has committed it.
+    Rename {
+        /// The serial of its slot.
+        serial: Serial,
+        /// The token.
+        token: TokenId,
+        /// The full name in dbt, mark included.
+        name: String,
+    },
+    /// Marks the slot of an adopted token that was replaced, for good, as one whose token is never adopted again, unless the
+    /// Secret that it came from still holds its string. Comes before its revocation. Rests on: a retiring token cannot
+    /// become `current` again, and a marked slot stays marked.
+    CondemnAdopted {
+        /// The slot.
+        serial: Serial,
+        /// The token in it.
+        token: TokenId,
+        /// Where it was adopted from; `None` if it goes whoever holds it.
+        unless_held_in: Option<Source>,
+    },
     /// Verifies `current` from the target's own bytes, then revokes a retiring or a stray token. Rests on: a retiring
     /// token cannot become `current` again, serials never return, and a later target is not overwritten by an earlier one;
     /// so a container that was made after the swap never comes to hold the old token, however old the look at the pods is.
@@ -123,6 +170,8 @@ pub enum Effect {
     ReleaseTarget,
     /// Deletes the target under preconditions on its uid and resourceVersion.
     DeleteTarget,
+    /// Takes our keys, label and annotations out of a Secret that was there before, under the same preconditions.
+    StripTarget,
     /// Lets the object go.
     RemoveFinalizer(LetGo),
 }
@@ -207,6 +256,8 @@ pub enum Outcome {
     },
     /// Something else had changed in between; look again.
     Conflict,
+    /// Nothing was done but looking into a Secret, and this was found.
+    Found(Finding),
     /// The target exists already and is not ours.
     TargetForeign {
         /// Who last wrote it.
@@ -225,6 +276,14 @@ impl Condemnation {
         Self { reason: CondemnedReason::Superseded, detail: "the attempt was given up before it was committed".into() }
     }
 
+    /// An adopted token was replaced.
+    pub fn replaced() -> Self {
+        Self {
+            reason: CondemnedReason::Replaced,
+            detail: "it was adopted and replaced; it is revoked and never adopted again".into(),
+        }
+    }
+
     /// dbt granted something else.
     pub fn grants_differ(granted: &GrantRows, wanted: &GrantRows) -> Self {
         Self { reason: CondemnedReason::GrantsDiffer, detail: format!("dbt granted {granted} instead of {wanted}") }
@@ -234,12 +293,21 @@ impl Condemnation {
 impl Effect {
     /// Whether it calls dbt.
     pub fn calls_dbt(&self) -> bool {
-        matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Prove { .. } | Self::Retire { .. } | Self::Revoke { .. })
+        matches!(
+            self,
+            Self::Mint { .. }
+                | Self::Grant { .. }
+                | Self::Prove { .. }
+                | Self::Retire { .. }
+                | Self::Revoke { .. }
+                | Self::ClaimAdoption { .. }
+                | Self::Rename { .. }
+        )
     }
 
     /// Whether it changes something in dbt, so that lists read before it say nothing about it.
     pub fn changes_dbt(&self) -> bool {
-        matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Retire { .. } | Self::Revoke { .. })
+        matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Retire { .. } | Self::Revoke { .. } | Self::Rename { .. })
     }
 
     /// Its word in logs and metrics.
@@ -255,12 +323,18 @@ impl Effect {
             Self::Condemn { .. } => "condemn",
             Self::LabelCommitted(_) => "label_committed",
             Self::Project { .. } => "project",
+            Self::InspectSource(_) => "inspect_source",
+            Self::ClaimAdoption { .. } => "claim_adoption",
+            Self::TakeOverTarget { .. } => "take_over_target",
+            Self::Rename { .. } => "rename",
+            Self::CondemnAdopted { .. } => "condemn_adopted",
             Self::Retire { .. } => "retire",
             Self::Revoke { .. } => "revoke",
             Self::CloseSlot(_) => "close_slot",
             Self::LeaveRecord { .. } => "leave_record",
             Self::ReleaseTarget => "release_target",
             Self::DeleteTarget => "delete_target",
+            Self::StripTarget => "strip_target",
             Self::RemoveFinalizer(_) => "remove_finalizer",
         }
     }

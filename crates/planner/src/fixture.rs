@@ -1,5 +1,7 @@
 //! Observations for tables: a healthy account and one object, changed a word at a time. Holds no judgement.
 
+mod adopting;
+mod rotating;
 mod words;
 
 pub(crate) use self::words::{effect, ledger, planned, turn};
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::adoption::AdoptPolicy;
 use crate::desired::{DeletionPolicy, Desired, Permission, ProjectReference, Projects, Retirement};
 use crate::effect::{Effect, Need};
 use crate::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
@@ -17,7 +20,7 @@ use crate::identity::{
     WriteCategory,
 };
 use crate::ledger::{Attempt, Cause, Entry, Ledger};
-use crate::mark::Mark;
+use crate::mark::{Mark, Origin};
 use crate::observation::{
     Account, Allowance, Budget, Condemnation, CondemnedReason, Consumers, Observation, OpenAccount, Owner, Project, Reading,
     Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
@@ -77,6 +80,7 @@ pub(crate) fn grant(sets: &[&str], projects: &[i64], writable: &[&str]) -> Accou
         },
         writable: kinds(writable),
         maximum_tokens: None,
+        adopt: AdoptPolicy::Proven,
     }
 }
 
@@ -112,6 +116,7 @@ pub(crate) fn object() -> Observation {
             },
             deletion_policy: DeletionPolicy::Revoke,
             suspended: false,
+            adopt: None,
         }),
         deletion_policy: DeletionPolicy::Revoke,
         ledger: Ledger::default(),
@@ -122,6 +127,7 @@ pub(crate) fn object() -> Observation {
         rule: Some(RenderRule::new("rule-1")),
         consumers: Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: at(0) },
         senior: None,
+        look: None,
         fresh_after: at(-30),
         trouble: None,
     }
@@ -174,35 +180,6 @@ impl Observation {
         })
     }
 
-    /// What is declared about the time of a rotation.
-    pub(crate) fn rotated(self, change: impl FnOnce(&mut RotationPolicy)) -> Self {
-        self.with_desired(|desired| change(&mut desired.rotation))
-    }
-
-    /// A limit of so many days, and windows of four hours in UTC.
-    pub(crate) fn aged_after(self, days: u64, schedules: &[&str]) -> Self {
-        let window = |schedule: &&str| Window {
-            schedule: Schedule::parse(schedule).expect("a schedule"),
-            length: Duration::from_secs(4 * 3600),
-            zone: Zone::utc(),
-        };
-        self.rotated(|rotation| {
-            rotation.maximum_age = Some(Duration::from_secs(days * 86_400));
-            rotation.windows = schedules.iter().map(window).collect();
-        })
-    }
-
-    /// dbt made the token on 5 May 2022.
-    pub(crate) fn legacy(self, token: i64) -> Self {
-        self.token(token, |token| token.created_at = Timestamp::from_second(1_651_744_800).ok())
-    }
-
-    /// Both annotations have this value.
-    pub(crate) fn called_compromised(mut self, value: &str) -> Self {
-        (self.rotate_at, self.compromised) = (Some(value.into()), Some(value.into()));
-        self
-    }
-
     /// What the fixture declares, as rows.
     fn declared(&self) -> GrantRows {
         let projects = self.account.open().and_then(|account| account.projects.value().cloned()).unwrap_or_default();
@@ -212,7 +189,12 @@ impl Observation {
 
     /// A token in dbt's list, with our mark and the declared permissions.
     pub(crate) fn listed(self, serial: i64, token: i64) -> Self {
-        let mark = Mark { installation: self.installation.clone(), owner: self.owner.uid.clone(), serial: Serial(serial) };
+        let mark = Mark {
+            installation: self.installation.clone(),
+            owner: self.owner.uid.clone(),
+            serial: Serial(serial),
+            origin: Origin::Made,
+        };
         let rows = self.declared();
         let token = Token {
             id: TokenId(token),
@@ -270,8 +252,15 @@ impl Observation {
             uid: TokenUid::new(format!("uid{token}")),
             granted,
         });
-        let mut slot =
-            Slot { serial: Serial(serial), content, committed: false, retained: false, condemned: None, created_at: at(-3600) };
+        let mut slot = Slot {
+            serial: Serial(serial),
+            content,
+            committed: false,
+            retained: false,
+            condemned: None,
+            created_at: at(-3600),
+            adopted: None,
+        };
         change(&mut slot);
         self.slots.push(slot);
         self.slots.sort_by_key(|slot| slot.serial);
@@ -348,14 +337,18 @@ impl Observation {
 
     /// The target is ours, untouched, and holds this token.
     pub(crate) fn holding(mut self, token: i64) -> Self {
-        self.target =
-            Target::Ours(TargetState { token: Some(TokenId(token)), rule: Some(RenderRule::new("rule-1")), intact: true });
+        self.target = Target::Ours(TargetState {
+            token: Some(TokenId(token)),
+            rule: Some(RenderRule::new("rule-1")),
+            intact: true,
+            taken_over: false,
+        });
         self
     }
 
     /// The target is ours and still empty.
     pub(crate) fn claimed(mut self) -> Self {
-        self.target = Target::Ours(TargetState { token: None, rule: None, intact: true });
+        self.target = Target::Ours(TargetState { token: None, rule: None, intact: true, taken_over: false });
         self
     }
 

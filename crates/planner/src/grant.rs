@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::adoption::AdoptPolicy;
 use crate::desired::{Permission, ProjectReference, Projects};
 use crate::identity::{Fingerprint, PermissionSet, ProjectId, WriteCategory};
 use crate::observation::Project;
@@ -228,6 +229,8 @@ pub struct AccountGrant {
     pub writable: BTreeSet<WriteCategory>,
     /// How many ServiceTokens one matching namespace may have; `None` is no limit.
     pub maximum_tokens: Option<u32>,
+    /// Which existing tokens the namespace may take over.
+    pub adopt: AdoptPolicy,
 }
 
 impl AccountGrant {

@@ -1,9 +1,11 @@
 //! A second opinion on every effect, written without the stages: would it, on this observation, break a promise?
 //! The shell refuses to run what the interlock refuses, and says that a person must look.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use crate::desired::OnDeadline;
+use crate::desired::{Desired, OnDeadline};
 use crate::effect::{Effect, LedgerEntry, RevokedBecause};
 use crate::identity::{Serial, TokenId};
 use crate::ledger::{Ledger, MAXIMUM_RETIRING};
@@ -39,12 +41,20 @@ pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection
             require(is_current(observation, *serial), "a slot is labelled that is not that of current")
         }
         Effect::Project { serial, token, .. } => project(observation, *serial, *token),
+        Effect::InspectSource(_) => require(observation.deleted_at.is_none(), "a token is adopted for an object under deletion"),
+        Effect::ClaimAdoption { serial, token, .. } => claim_adoption(observation, *serial, *token),
+        Effect::TakeOverTarget { serial, .. } => take_over(observation, *serial),
+        Effect::Rename { serial, token, .. } => rename(observation, *serial, *token),
+        Effect::CondemnAdopted { serial, token, unless_held_in } => {
+            condemn_adopted(observation, *serial, *token, unless_held_in.is_none())
+        }
         Effect::Retire { token, serial, successor, .. } => retire(observation, *token, *serial, *successor),
         Effect::Revoke { token, serial, because } => revoke(observation, *token, *serial, *because),
         Effect::CloseSlot(serial) => close_slot(observation, *serial),
-        Effect::LeaveRecord { .. } | Effect::ReleaseTarget | Effect::DeleteTarget | Effect::RemoveFinalizer(_) => {
+        Effect::LeaveRecord { .. } | Effect::ReleaseTarget | Effect::StripTarget | Effect::RemoveFinalizer(_) => {
             require(observation.deleted_at.is_some(), "an object that is not deleted is let go")
         }
+        Effect::DeleteTarget => delete_target(observation),
     }
 }
 
@@ -104,6 +114,51 @@ fn condemn(observation: &Observation, serial: Serial) -> Result<(), Objection> {
     require(!committed && !is_current(observation, serial), "a committed slot is condemned")
 }
 
+/// Only the first token of an object is adopted, and none that carries the mark of another installation.
+fn claim_adoption(observation: &Observation, serial: Serial, token: TokenId) -> Result<(), Objection> {
+    let first = observation.ledger.current.is_none() && observation.ledger.retiring.is_empty();
+    require(observation.deleted_at.is_none() && first, "a token is adopted for an object that has one")?;
+    let free = is_next(observation, serial) && observation.slot(serial).is_none();
+    require(free, "a token is adopted outside the attempt under way")?;
+    require(!is_foreign(observation, token), "a token of another installation is adopted")?;
+    let active = observation.fresh_tokens().and_then(|tokens| tokens.get(&token)).is_some_and(|token| token.active);
+    require(active, "a token is adopted that dbt does not list")
+}
+
+fn is_foreign(observation: &Observation, token: TokenId) -> bool {
+    let mark = observation.known_tokens().find(|known| known.id == token).and_then(|known| known.mark.as_ref());
+    mark.is_some_and(|mark| mark.installation != observation.installation)
+}
+
+fn take_over(observation: &Observation, serial: Serial) -> Result<(), Objection> {
+    let claimed = observation.slot(serial).is_some_and(|slot| slot.adopted.is_some() && slot.condemned.is_none());
+    require(is_next(observation, serial) && claimed, "a Secret is taken over before its token is claimed")?;
+    require(observation.target == Target::Missing, "a Secret that is ours is taken over")
+}
+
+fn rename(observation: &Observation, serial: Serial, token: TokenId) -> Result<(), Objection> {
+    let adopted = observation.slot(serial).is_some_and(|slot| slot.adopted.is_some());
+    require(adopted && holds(observation, serial, token), "a token is renamed that no slot of an adoption holds")?;
+    require(is_current(observation, serial), "a token is renamed that is not committed")?;
+    require(!is_foreign(observation, token) && observation.is_ours(token), "a token is renamed that is not ours")
+}
+
+fn condemn_adopted(observation: &Observation, serial: Serial, token: TokenId, regardless: bool) -> Result<(), Objection> {
+    let adopted = observation.slot(serial).is_some_and(|slot| slot.adopted.is_some() && slot.committed);
+    require(adopted && holds(observation, serial, token), "a slot is condemned as replaced that holds no adopted token")?;
+    let current = observation.ledger.current.is_some_and(|current| current.token == token);
+    require(!current && !is_next(observation, serial), "the published token is condemned")?;
+    let excused = observation.ledger.is_compromised(serial) || observation.desired.as_ref().is_ok_and(may_end_waiting);
+    require(!regardless || excused, "an adopted token is condemned whoever holds it")?;
+    destroy_in_principle(observation, token)
+}
+
+fn delete_target(observation: &Observation) -> Result<(), Objection> {
+    require(observation.deleted_at.is_some(), "an object that is not deleted is let go")?;
+    let taken_over = matches!(&observation.target, Target::Ours(state) if state.taken_over);
+    require(!taken_over, "a Secret is deleted that was there before")
+}
+
 fn project(observation: &Observation, serial: Serial, token: TokenId) -> Result<(), Objection> {
     let committed = observation.slot(serial).is_some_and(|slot| slot.committed && slot.condemned.is_none());
     require(
@@ -126,31 +181,42 @@ fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: 
     destroy(observation, token)
 }
 
-/// Whether nobody is seen who still holds the token, unless a deadline may have let it go. Whether that has passed is a
-/// question of time, which is not asked here.
+/// Whether a deadline may have let a token go. Whether it has passed is a question of time, which is not asked here.
+fn may_end_waiting(desired: &Desired) -> bool {
+    desired.retirement.deadline.is_some_and(|deadline| deadline.then == OnDeadline::Delete)
+}
+
+/// Whether nobody is seen who still holds the token, unless a deadline may have let it go. That never excuses the use of an
+/// adopted one.
 fn unneeded(observation: &Observation, token: TokenId) -> Result<(), Objection> {
     let Ok(desired) = &observation.desired else { return Err("a token is retired under a declaration that is refused") };
-    let declared = &desired.retirement;
-    if declared.deadline.is_some_and(|deadline| deadline.then == OnDeadline::Delete) {
+    let (declared, adopted) = (&desired.retirement, observation.is_adopted(token));
+    if may_end_waiting(desired) && !adopted {
         return Ok(());
     }
     let recorded = observation.record.retiring.iter().find(|record| record.token == token).map(|record| record.replaced_at);
     let Some(swap) = recorded.or(observation.record.published.as_ref().map(|published| published.at)) else {
         return Err("a token is retired and nobody knows since when it is replaced");
     };
+    if !may_end_waiting(desired) {
+        unheld(observation, swap)?;
+    }
+    let listed = observation.known_tokens().find(|listed| listed.id == token);
+    let counts = |used_at: &Timestamp| adopted && *used_at >= swap || !declared.quiet_period.is_zero();
+    let Some(used_at) = listed.and_then(|listed| listed.last_used).filter(counts) else { return Ok(()) };
+    // A list from the very time of a use does not tell of the next one.
+    let quiet_from = used_at.checked_add(declared.quiet_period.max(Duration::from_secs(1))).unwrap_or(Timestamp::MAX);
+    let list = observation.account.open().and_then(|account| account.tokens.since(quiet_from));
+    require(list.is_some(), "a token is retired that dbt saw in use")
+}
+
+fn unheld(observation: &Observation, swap: Timestamp) -> Result<(), Objection> {
     let Some(Consumers::Seen(consumers)) = observation.consumers.since(swap) else {
         return Err("a token is retired and nobody looked for its consumers");
     };
     let read_before = |it: &Consumer| it.created_at <= swap && it.running_since.is_some_and(|since| since <= swap);
     let held = consumers.iter().any(|it| it.way != Way::Volume && read_before(it));
-    require(!held, "a token is retired that a pod holds")?;
-    let listed = observation.known_tokens().find(|listed| listed.id == token);
-    let Some(used_at) = listed.and_then(|listed| listed.last_used).filter(|_| !declared.quiet_period.is_zero()) else {
-        return Ok(());
-    };
-    let quiet_from = used_at.checked_add(declared.quiet_period).unwrap_or(Timestamp::MAX);
-    let list = observation.account.open().and_then(|account| account.tokens.since(quiet_from));
-    require(list.is_some(), "a token is retired that dbt saw in use")
+    require(!held, "a token is retired that a pod holds")
 }
 
 fn revoke(observation: &Observation, token: TokenId, serial: Serial, because: RevokedBecause) -> Result<(), Objection> {
@@ -167,8 +233,18 @@ fn revoke(observation: &Observation, token: TokenId, serial: Serial, because: Re
     destroy(observation, token)
 }
 
-/// What holds for every destruction: the token is ours, and nobody doubts that this cluster is the only one.
+/// What holds for every destruction: the token is ours, nobody doubts that this cluster is the only one, and what somebody
+/// else made was condemned first.
 fn destroy(observation: &Observation, token: TokenId) -> Result<(), Objection> {
+    let condemned = observation
+        .slots
+        .iter()
+        .any(|slot| slot.token() == Some(token) && slot.adopted.is_some() && slot.condemned.is_some() && !slot.retained);
+    require(!observation.is_adopted(token) || condemned, "an adopted token is revoked that was not condemned")?;
+    destroy_in_principle(observation, token)
+}
+
+fn destroy_in_principle(observation: &Observation, token: TokenId) -> Result<(), Objection> {
     require(observation.is_ours(token), "a token is revoked that is not ours")?;
     require(!observation.ledger.is_blank() || observation.deleted_at.is_some(), "a token is revoked with an empty ledger")?;
     require(observation.ledger.set_back.is_none(), "a token is revoked although the cluster may have been set back in time")?;
@@ -183,7 +259,9 @@ fn close_slot(observation: &Observation, serial: Serial) -> Result<(), Objection
     require(serial.0 <= observation.ledger.serial, "a slot is closed that the ledger may still come to name")?;
     require(!is_next(observation, serial) && !is_current(observation, serial), "the slot of a token in use is closed")?;
     let gone = slot.token().is_none_or(|token| observation.life(token) == Life::Inactive);
-    require(gone, "a slot is closed whose token still lives")
+    // A claim that was never committed is given back, and its token lives on.
+    let given_back = slot.adopted.is_some() && !slot.committed;
+    require(gone || given_back, "a slot is closed whose token still lives")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! [`invariant`] says what must never happen; [`interlock`] refuses an effect that would make it happen.
 
 pub mod account;
+pub mod adoption;
 pub mod conclude;
 pub mod desired;
 pub mod effect;

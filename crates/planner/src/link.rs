@@ -131,6 +131,18 @@ mod tests {
     }
 
     #[test]
+    fn an_adopted_token_hands_its_links_on_as_any_other() {
+        let adopted = || object().published(5, 17).by_adoption(5).token(17, |token| token.rows = rows(&[LAYER]));
+        check(&adopted(), &[LAYER], &[17], &[700]);
+        // dbt did not rename it.
+        check(&adopted().token(17, |token| token.mark = None), &[LAYER], &[17], &[700]);
+        let retiring = adopted().with(|it| {
+            it.ledger.retiring = it.ledger.current.take().into_iter().collect();
+        });
+        check(&retiring, &[LAYER], &[17], &[700]);
+    }
+
+    #[test]
     fn nothing_is_asked_for_a_token_that_can_use_no_link() {
         let all = || replaced(&[LAYER], &[LAYER], &[LAYER]);
         check(&all(), &[("job_runner", 700), ("metadata_only", 0)], &[], &[]);

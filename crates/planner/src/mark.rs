@@ -8,15 +8,31 @@ use crate::identity::{Installation, OwnerUid, Serial};
 /// What the mark starts with, so that a person who reads dbt's token list knows what it is.
 const PREFIX: &str = "dbt-token-operator";
 
-/// The part of a token's name that the operator adds: `[dbt-token-operator INSTALLATION OWNER SERIAL]`.
+/// How the mark of an adopted token ends.
+const ADOPTED: &str = "adopted";
+
+/// The part of a token's name that the operator adds: `[dbt-token-operator INSTALLATION OWNER SERIAL]`, and for a token that
+/// was adopted `[dbt-token-operator INSTALLATION OWNER SERIAL adopted]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// Which installation made the token.
     pub installation: Installation,
     /// The uid of the object for which it was made.
     pub owner: OwnerUid,
-    /// The attempt in which it was made.
+    /// The attempt in which it was made, or taken over.
     pub serial: Serial,
+    /// Who made the token.
+    pub origin: Origin,
+}
+
+/// Who made a marked token. One that somebody else made may be held by others than the operator's Secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// The operator.
+    #[default]
+    Made,
+    /// Somebody else; the operator took it over.
+    Adopted,
 }
 
 impl Mark {
@@ -30,6 +46,11 @@ impl Mark {
         let (_, mark) = name.strip_suffix(']')?.rsplit_once('[')?;
         let mut words = mark.split(' ');
         let (prefix, installation, owner, serial) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let origin = match words.next() {
+            None => Origin::Made,
+            Some(ADOPTED) => Origin::Adopted,
+            Some(_) => return None,
+        };
         if prefix != PREFIX || words.next().is_some() || installation.is_empty() || owner.is_empty() {
             return None;
         }
@@ -37,6 +58,7 @@ impl Mark {
             installation: Installation::new(installation),
             owner: OwnerUid::new(owner),
             serial: Serial(read_serial(serial)?),
+            origin,
         })
     }
 }
@@ -49,7 +71,11 @@ fn read_serial(text: &str) -> Option<i64> {
 
 impl fmt::Display for Mark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "[{PREFIX} {} {} {}]", self.installation, self.owner, self.serial)
+        write!(formatter, "[{PREFIX} {} {} {}", self.installation, self.owner, self.serial)?;
+        match self.origin {
+            Origin::Made => formatter.write_str("]"),
+            Origin::Adopted => write!(formatter, " {ADOPTED}]"),
+        }
     }
 }
 
@@ -76,6 +102,9 @@ mod tests {
         check("finance/dagster [another-operator here uid-1 5]", None);
         check("finance/dagster [dbt-token-operator here uid-1]", None);
         check("finance/dagster [dbt-token-operator here uid-1 5 6]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 5 adopted]", Some(("here", "uid-1", 5)));
+        check("finance/dagster [dbt-token-operator here uid-1 5 adopted 6]", None);
+        check("finance/dagster [dbt-token-operator here uid-1 5 Adopted]", None);
         check("finance/dagster [dbt-token-operator  uid-1 5]", None);
         check("finance/dagster [dbt-token-operator here  5]", None);
         check("finance/dagster [dbt-token-operator here uid-1 0]", None);
@@ -88,8 +117,16 @@ mod tests {
 
     #[test]
     fn a_name_is_read_back_as_the_mark_that_made_it() {
-        let mark = Mark { installation: Installation::new("here"), owner: OwnerUid::new("uid-1"), serial: Serial(7) };
+        let mark = Mark {
+            installation: Installation::new("here"),
+            owner: OwnerUid::new("uid-1"),
+            serial: Serial(7),
+            origin: Origin::Made,
+        };
         assert_eq!(mark.name("finance/dagster"), "finance/dagster [dbt-token-operator here uid-1 7]");
-        assert_eq!(Mark::parse(&mark.name("finance/dagster")), Some(mark));
+        assert_eq!(Mark::parse(&mark.name("finance/dagster")), Some(mark.clone()));
+        let adopted = Mark { origin: Origin::Adopted, ..mark };
+        assert_eq!(adopted.name("old"), "old [dbt-token-operator here uid-1 7 adopted]");
+        assert_eq!(Mark::parse(&adopted.name("old")), Some(adopted));
     }
 }

@@ -13,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::adoption::Look;
 use crate::desired::{DeletionPolicy, Desired, Refusal};
 use crate::identity::{Installation, OwnerUid, RenderRule, Serial, TokenId};
 use crate::ledger::{Cause, Ledger};
-use crate::mark::Mark;
+use crate::mark::{Mark, Origin};
 use crate::report::{Condition, Published, Replacement, RetiringRecord};
 
 /// One look at one `ServiceToken` and all that belongs to it.
@@ -61,6 +62,8 @@ pub struct Observation {
     pub consumers: Reading<Consumers>,
     /// An older `ServiceToken` of the namespace that writes the same Secret.
     pub senior: Option<String>,
+    /// What was found when the Secret of an adoption was last looked into; kept in memory only.
+    pub look: Option<Look>,
     /// Readings of dbt that are older than this say nothing about what this process did since.
     pub fresh_after: Timestamp,
     /// What went wrong the last time, if it did; kept in memory only, for reports and delays, never for a decision to
@@ -267,12 +270,23 @@ impl Observation {
     }
 
     /// Whether a token may be changed or revoked at all: it carries this object's mark, or it carries none and a slot holds
-    /// it. A mark of somebody else weighs more than a slot, which may have come here with a copy of the cluster.
+    /// it. A mark of somebody else weighs more than a slot, which may have come here with a copy of the cluster. Only the slot
+    /// of an adopted token, of which there is one for all objects, weighs more than the mark of another object of this
+    /// installation, which that one left behind.
     pub fn is_ours(&self, token: TokenId) -> bool {
-        match self.known_tokens().find(|known| known.id == token) {
-            Some(known) if known.mark.is_some() => self.own_mark(known).is_some(),
-            _ => self.slots.iter().any(|slot| slot.token() == Some(token) && !slot.retained),
+        let mut slots = self.slots.iter().filter(|slot| slot.token() == Some(token) && !slot.retained);
+        match self.known_tokens().find(|known| known.id == token).and_then(|known| known.mark.as_ref()) {
+            Some(mark) if mark.installation != self.installation => false,
+            Some(mark) => mark.owner == self.owner.uid || slots.any(|slot| slot.adopted.is_some()),
+            None => slots.next().is_some(),
         }
+    }
+
+    /// Whether the token was made by somebody else and taken over, as a slot, the record of one, or its mark says.
+    pub fn is_adopted(&self, token: TokenId) -> bool {
+        let stored = self.slots.iter().any(|slot| slot.token() == Some(token) && slot.adopted.is_some());
+        let known = self.known_tokens().find(|known| known.id == token);
+        stored || known.and_then(|known| self.own_mark(known)).is_some_and(|mark| mark.origin == Origin::Adopted)
     }
 
     /// Tokens that a ledger or a slot of this object names.

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::adoption::AdoptRefusal;
 use crate::effect::{Effect, Need};
 use crate::grant::{GrantRow, Unresolved};
 use crate::identity::PermissionSet;
@@ -69,6 +70,8 @@ pub enum Wait {
         /// When the window opens; the end of time if none is to be found.
         opens_at: Timestamp,
     },
+    /// The Secret to adopt from is not there yet; it may come with the same sync.
+    AdoptSource,
 }
 
 /// What a person must mend.
@@ -96,6 +99,8 @@ pub enum Block {
     },
     /// No call can try these sets.
     Unprobeable(Vec<PermissionSet>),
+    /// The token is not taken over.
+    Adopt(AdoptRefusal),
     /// The object is deleted and its tokens cannot be revoked.
     Deletion {
         /// Why.
@@ -140,7 +145,7 @@ type Stage = fn(&Observation, Timestamp) -> Turn;
 
 /// The stages in order. Publishing comes before everything that needs dbt, so that a Secret is mended while dbt is away;
 /// destroying comes before minting, so that strays do not pile up.
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     stage::finalize::finalize,
     stage::admit::admit,
     stage::rebuild::rebuild,
@@ -148,6 +153,7 @@ const STAGES: [Stage; 8] = [
     stage::project::project,
     stage::sweep::sweep,
     stage::retire::retire,
+    stage::adopt::adopt,
     stage::mint::mint,
 ];
 

@@ -80,6 +80,13 @@ macro_rules! holds {
 }
 
 holds![
+    adoption,
+    adoption_alone,
+    adoption_compromised,
+    adoption_with_a_deadline,
+    adoption_with_a_rival,
+    adoption_with_a_wipe,
+    adoption_with_lost_slots,
     compromised,
     compromised_when_full,
     compromised_with_old_caches,

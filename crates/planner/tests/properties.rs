@@ -6,6 +6,7 @@ mod observations;
 
 use std::time::Duration;
 
+use dbt_token_planner::adoption::{self, AdoptPolicy, Finding, Holder, Look};
 use dbt_token_planner::desired::DeletionPolicy;
 use dbt_token_planner::effect::{Effect, LedgerEntry};
 use dbt_token_planner::identity::{RenderRule, TokenId};
@@ -65,7 +66,14 @@ fn makes_a_token(step: &Step) -> bool {
     match step {
         Step::Act(Effect::WriteLedger { entry, .. }) => matches!(entry, LedgerEntry::Open | LedgerEntry::GiveUp),
         Step::Act(effect) => {
-            matches!(effect, Effect::Reserve(_) | Effect::Mint { .. } | Effect::Grant { .. } | Effect::Prove { .. })
+            matches!(
+                effect,
+                Effect::ClaimAdoption { .. }
+                    | Effect::Reserve(_)
+                    | Effect::Mint { .. }
+                    | Effect::Grant { .. }
+                    | Effect::Prove { .. }
+            )
         }
         _ => false,
     }
@@ -113,6 +121,8 @@ proptest! {
             Effect::Prove { committed, .. } => {
                 observation.current_is_usable() && !committed.retiring.contains(&current)
             }
+            Effect::CondemnAdopted { token, .. } | Effect::Rename { token, .. } => *token == current.token,
+            Effect::InspectSource(_) | Effect::ClaimAdoption { .. } | Effect::TakeOverTarget { .. } | Effect::StripTarget => true,
             Effect::DeleteTarget | Effect::ReleaseTarget | Effect::RemoveFinalizer(_) | Effect::ClaimTarget => true,
             Effect::AddFinalizer
             | Effect::Reserve(_)
@@ -214,6 +224,29 @@ proptest! {
     }
 
     #[test]
+    fn an_adopted_token_is_never_revoked_before_it_is_condemned(observation in observation(), now in time()) {
+        let Step::Act(Effect::Retire { token, .. } | Effect::Revoke { token, .. }) = plan(&observation, now).step else {
+            return Ok(());
+        };
+        let condemned = observation.slots.iter().any(|slot| slot.token() == Some(token) && slot.condemned.is_some());
+        prop_assert!(!observation.is_adopted(token) || condemned, "{}", token);
+    }
+
+    #[test]
+    fn a_token_that_somebody_holds_is_never_claimed(observation in living(), now in time()) {
+        let Step::Act(Effect::ClaimAdoption { token, probes, .. }) = plan(&observation, now).step else { return Ok(()) };
+        let mark = observation.known_tokens().find(|known| known.id == token).and_then(|known| known.mark.as_ref());
+        prop_assert!(mark.is_none_or(|mark| mark.installation == observation.installation));
+        let Some(Look { finding: Finding::Fits(fits), .. }) = &observation.look else {
+            return Err(TestCaseError::fail("nothing was found"));
+        };
+        prop_assert!(fits.iter().any(|fit| fit.token == token && fit.holder == Holder::Nobody));
+        let account = observation.account.open().expect("an account");
+        let policy = adoption::policy(&account.grants);
+        prop_assert!(policy == AdoptPolicy::Unproven || policy == AdoptPolicy::Proven && !probes.is_empty());
+    }
+
+    #[test]
     fn nothing_is_made_or_destroyed_without_a_list(observation in observation(), now in time()) {
         let mut observation = observation;
         if let Account::Ready(account) = &mut observation.account {
@@ -222,7 +255,10 @@ proptest! {
         let retained = observation.deleted_at.is_some() && observation.deletion_policy == DeletionPolicy::Retain;
         let Step::Act(effect) = plan(&observation, now).step else { return Ok(()) };
         let rash = match &effect {
+            Effect::ClaimAdoption { .. } | Effect::Rename { .. } | Effect::CondemnAdopted { .. } => true,
             Effect::Mint { .. } | Effect::Grant { .. } | Effect::Revoke { .. } | Effect::Retire { .. } => true,
+            // A claim that was never committed is given back whatever dbt says.
+            Effect::CloseSlot(serial) if observation.slot(*serial).is_some_and(|it| it.adopted.is_some() && !it.committed) => false,
             Effect::CloseSlot(serial) => !retained && observation.slot(*serial).is_some_and(|slot| slot.token().is_some()),
             Effect::WriteLedger { entry, .. } => matches!(entry, LedgerEntry::Forget(_) | LedgerEntry::Rebuild),
             _ => false,
@@ -262,8 +298,11 @@ fn is_foreign(observation: &Observation, token: TokenId) -> bool {
     let listed = observation.known_tokens().find(|known| known.id == token);
     let mark = listed.and_then(|known| known.mark.as_ref());
     let bound = observation.slots.iter().filter(|slot| !slot.retained).filter_map(Slot::token).any(|held| held == token);
+    // The one slot of an adopted token weighs more than what another object of this installation left behind.
+    let mut slots = observation.slots.iter().filter(|slot| !slot.retained && slot.token() == Some(token));
+    let adopted = slots.any(|slot| slot.adopted.is_some());
     match mark {
-        Some(mark) => mark.installation != observation.installation || mark.owner != observation.owner.uid,
+        Some(mark) => mark.installation != observation.installation || mark.owner != observation.owner.uid && !adopted,
         None => !bound,
     }
 }
@@ -303,6 +342,11 @@ const STALLED: &[&str] = &[
     "VerificationRefused",
     "Unprobeable",
     "DeletionBlocked",
+    "AdoptSourceNotFound",
+    "AdoptRefused",
+    "AdoptAmbiguous",
+    "AdoptPermissionsDiffer",
+    "TokenConflict",
 ];
 
 const READY_FALSE: &[&str] =
@@ -350,25 +394,31 @@ fn the_observations_reach_what_the_properties_speak_of() {
         *seen.entry(word).or_insert(0) += 1;
     }
     let effects = [
+        "abandon",
         "blocked",
         "call_compromised",
+        "claim_adoption",
         "clear",
         "close_slot",
         "condemn",
+        "condemn_adopted",
         "forget",
         "give_up",
         "grant",
+        "inspect_source",
         "mint",
         "open",
         "project",
         "prove",
         "read",
         "rebuild",
+        "rename",
         "reserve",
         "retire",
         "revoke",
         "set_back",
         "settled",
+        "take_over_target",
         "wait",
     ];
     for word in effects {

@@ -10,7 +10,7 @@ use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Installation, OwnerUid, PermissionSet, ProjectId, Serial, TokenId, TokenUid,
 };
 use dbt_token_planner::link::Link;
-use dbt_token_planner::mark::Mark;
+use dbt_token_planner::mark::{Mark, Origin};
 use dbt_token_planner::observation::{Owner, Project, Token};
 use dbt_token_planner::permission::Probe;
 
@@ -54,7 +54,12 @@ pub(super) fn own_token() -> Token {
 
 /// A token with our mark.
 pub(super) fn marked(id: i64, owner: &str, serial: i64) -> Token {
-    let mark = Mark { installation: Installation::new("ours"), owner: OwnerUid::new(owner), serial: Serial(serial) };
+    let mark = Mark {
+        installation: Installation::new("ours"),
+        owner: OwnerUid::new(owner),
+        serial: Serial(serial),
+        origin: Origin::Made,
+    };
     Token {
         id: TokenId(id),
         uid: TokenUid::new(format!("uid{id:04}")),

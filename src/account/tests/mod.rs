@@ -319,6 +319,35 @@ async fn changes_wake_those_whom_they_concern() {
     }
 }
 
+/// dbt need not have renamed what was adopted.
+#[tokio::test]
+async fn a_change_of_a_token_without_a_mark_wakes_whoever_holds_it() {
+    let world = World::settled(nothing()).await;
+    let unmarked = |id| Token { mark: None, ..marked(id, "o1", 1) };
+    // One is in a slot, the other in the ledger, the third is nobody's.
+    world.cluster.put_token("o1", None);
+    lock(&world.cluster.slots).push(orphans::slot(&world));
+    world.cluster.put_token("o2", Some(2));
+    world.cluster.put_token("o3", Some(9));
+    world.dbt.put(unmarked(1));
+    world.dbt.put(unmarked(2));
+    world.dbt.put(unmarked(3));
+    world.pass(600);
+    world.settle().await;
+    let mut changes = Box::pin(world.accounts.changes());
+    for id in 1..=3 {
+        world.dbt.put(Token { created_at: Some(world.now()), ..unmarked(id) });
+    }
+    world.pass(600);
+    world.settle().await;
+    let mut told = futures::StreamExt::next(&mut changes).await;
+    while told.as_ref().is_some_and(|told| told.as_ref().is_some_and(|told| told.affected == Affected::AccountOnly)) {
+        told = futures::StreamExt::next(&mut changes).await;
+    }
+    let affected = Affected::Only(vec![owner("o1"), owner("o2")]);
+    assert_eq!(told, Some(Some(Change { account: "analytics".to_owned(), affected })));
+}
+
 #[tokio::test]
 async fn a_copy_of_the_cluster_touches_nothing() {
     let world = World::new();

@@ -13,7 +13,7 @@ use crate::cluster::account_access::LiveOwners;
 use crate::cluster::slot::{Belonging, ObservedSlot, SlotReference};
 
 /// The slot of `o1`, filled with token 1.
-fn slot(world: &World) -> ObservedSlot {
+pub(super) fn slot(world: &World) -> ObservedSlot {
     let name = "slot-o1-1".to_owned();
     ObservedSlot {
         reference: SlotReference { name, uid: "slot-uid".to_owned(), resource_version: "1".to_owned() },
@@ -24,6 +24,7 @@ fn slot(world: &World) -> ObservedSlot {
             retained: false,
             condemned: None,
             created_at: world.now(),
+            adopted: None,
         },
         belonging: Belonging {
             installation: Installation::new("ours"),

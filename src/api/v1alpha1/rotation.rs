@@ -72,7 +72,7 @@ pub struct Retirement {
     #[schemars(transform = duration(0, HOUR, "volumeSync is at most 1h"))]
     pub volume_sync: Option<String>,
     /// How long dbt must have seen no use of the old token; this is how consumers outside the cluster are noticed; 0s
-    /// to 90d. 0s ignores dbt's last use. Default: 15m.
+    /// to 90d. 0s ignores dbt's last use, but for an adopted token. Default: 15m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = duration(0, 90 * DAY, "quietPeriod is at most 90d"))]
     pub quiet_period: Option<String>,

@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 use crate::token::TokenString;
 
 /// The prefix of today's service tokens `[OBS]`.
-const PREFIX: &str = "dbtc_";
+pub(super) const PREFIX: &str = "dbtc_";
 /// Length of a uid, in characters `[OBS on forty tokens]`.
 const UID_LENGTH: usize = 7;
 /// Length of a whole string of today's form: prefix, uid and 43 more characters `[OBS on one full answer]`.
-const LENGTH: usize = 55;
+pub(super) const LENGTH: usize = 55;
 
 /// The uid that stands in a string of today's form (`dbtc_`, seven characters of uid, 43 more, all of the base64url
 /// alphabet). `None` for every other string, including tokens made up to July 2023, whose form is unknown.

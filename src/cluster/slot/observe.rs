@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use dbt_token_planner::adoption::Source;
 use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, OwnerUid, Serial, TokenId, TokenUid};
 use dbt_token_planner::observation::{Condemnation, CondemnedReason, Owner, Slot, SlotContent};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 
+use super::adopted::adopted_slot_name;
 use super::{Belonging, ObservedSlot, record_name, reference_of, slot_name};
 use crate::cluster::names;
 
@@ -52,12 +54,27 @@ fn read(secret: &PartialObjectMeta<Secret>) -> Result<ObservedSlot, String> {
         retained: labels.contains_key(names::RETAINED),
         condemned: condemned(labels, annotations),
         created_at,
+        adopted: adopted(labels, annotations)?,
     };
-    let name = if slot.retained { record_name(&belonging, slot.serial) } else { slot_name(&belonging, slot.serial) };
+    let name = match (slot.retained, &slot.adopted, slot.token()) {
+        (true, ..) => record_name(&belonging, slot.serial),
+        (false, Some(_), Some(token)) => adopted_slot_name(&belonging, token),
+        (false, Some(_), None) => return Err("it claims a token and holds none".to_owned()),
+        (false, None, _) => slot_name(&belonging, slot.serial),
+    };
     if !labels.contains_key(names::SLOT) || reference.name != name {
         return Err(format!("its labels are those of {name}"));
     }
     Ok(ObservedSlot { reference, slot, belonging })
+}
+
+/// Where the token was taken over from, if it was.
+fn adopted(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Result<Option<Source>, String> {
+    if !labels.contains_key(names::ADOPTED) {
+        return Ok(None);
+    }
+    let secret = text(annotations, names::ADOPTED_FROM_SECRET)?.to_owned();
+    Ok(Some(Source { secret, key: text(annotations, names::ADOPTED_FROM_KEY)?.to_owned() }))
 }
 
 /// Filled exactly if all that is written with the string is there; a part of it is nothing that was ever written.

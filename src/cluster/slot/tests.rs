@@ -98,6 +98,44 @@ fn a_record_is_told_from_a_slot() {
     }
 }
 
+fn claim() -> Secret {
+    let (uid, granted) = (TokenUid::new("k0PqL-2"), Fingerprint::new("00ff"));
+    let source = Source { secret: "old".to_owned(), key: "DBT_TOKEN".to_owned() };
+    let (serial, token) = (Serial(7), TokenId(2202));
+    let claiming = Claiming { belonging: &belonging(), serial, token, uid: &uid, granted: &granted, source: &source };
+    adopted::filled_slot(&adopted::adopted_slot_name(&belonging(), token), claiming, &TokenString::new("canary".to_owned()))
+}
+
+#[test]
+fn the_slot_of_an_adopted_token_is_named_after_the_token_and_born_filled() {
+    let secret = claim();
+    assert_eq!(secret.immutable, Some(true));
+    assert_eq!(secret.data.as_ref().map(|data| data["token"].0.clone()), Some(b"canary".to_vec()));
+    let observed = observe(&seen(secret, &[], &[])).expect("a slot");
+    assert_eq!((observed.slot.serial, observed.slot.content), (Serial(7), filled()));
+    let source = observed.slot.adopted.expect("it was adopted");
+    assert_eq!((source.secret.as_str(), source.key.as_str()), ("old", "DBT_TOKEN"));
+    let elsewhere = Owner { uid: OwnerUid::new("another"), ..belonging().owner };
+    let other = Belonging { owner: elsewhere, ..belonging() };
+    let name = adopted::adopted_slot_name(&other, TokenId(2202));
+    assert_eq!(name, observed.reference.name, "whoever wants the token wants this name");
+    assert_ne!(adopted::adopted_slot_name(&belonging(), TokenId(2203)), name);
+    let another = Belonging { account_id: AccountId(7), ..belonging() };
+    assert_ne!(adopted::adopted_slot_name(&another, TokenId(2202)), name, "ids are unique in an account only");
+}
+
+#[test]
+fn a_claim_that_is_not_whole_is_no_slot() {
+    let refused = |labels: &[(&str, &str)], annotations: &[(&str, &str)], why: &str| {
+        let malformed = observe(&seen(claim(), labels, annotations)).expect_err(why);
+        assert!(malformed.why.contains(why), "{why}: {malformed}");
+    };
+    refused(&[], &[(names::TOKEN_ID, "2203")], "its labels are those of adopted-");
+    refused(&[], &[(names::ADOPTED_FROM_SECRET, "")], "adopted-from-secret is missing");
+    refused(&[], &[(names::TOKEN_ID, ""), (names::TOKEN_UID, ""), (names::GRANTED, "")], "it claims a token and holds none");
+    refused(&[(names::ADOPTED, "")], &[], "its labels are those of slot-");
+}
+
 #[test]
 fn what_is_no_slot_takes_part_in_nothing() {
     type Pairs<'a> = &'a [(&'a str, &'a str)];

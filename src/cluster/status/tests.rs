@@ -38,6 +38,7 @@ fn report() -> Report {
             created_at: Some(at(1)),
             published_at: at(2),
             legacy: Some(false),
+            adopted: false,
             rows: Some(GrantRows::new(vec![row("job_admin", Scope::Project(ProjectId(700)), &[])])),
         }),
         retiring: vec![RetiringReport {

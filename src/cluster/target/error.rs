@@ -40,6 +40,24 @@ pub enum TargetError {
         /// Why.
         source: Failure,
     },
+    /// Reading the Secret that a token is adopted from.
+    #[error("secret {namespace}/{name} cannot be looked into")]
+    Source {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Failure,
+    },
+    /// Taking over a Secret that was there before.
+    #[error("secret {target} cannot be taken over")]
+    TakeOver {
+        /// The Secret.
+        target: TargetReference,
+        /// Why.
+        source: Failure,
+    },
     /// Deleting it.
     #[error("secret {target} cannot be deleted")]
     Delete {
@@ -58,6 +76,8 @@ impl TargetError {
             | Self::Project { source, .. }
             | Self::Read { source, .. }
             | Self::Release { source, .. }
+            | Self::Source { source, .. }
+            | Self::TakeOver { source, .. }
             | Self::Delete { source, .. } => source.class.clone(),
         }
     }

@@ -44,7 +44,7 @@ fn state(metadata: &ObjectMeta) -> TargetState {
         // Nothing was written yet, so nobody can have changed it.
         None => token.is_none() && rule.is_none(),
     };
-    TargetState { token, rule, intact }
+    TargetState { token, rule, intact, taken_over: annotation(names::TAKEN_OVER).is_some() }
 }
 
 /// Whether all that we wrote last is still as we wrote it: the annotation that lists our keys is ours, and exactly those

@@ -129,7 +129,7 @@ fn fields(metadata: &mut ObjectMeta) -> &mut Value {
 fn check(change: impl FnOnce(&mut ObjectMeta), intact: bool) {
     let observed = observe(&seen(change), "dagster");
     let rule = Some(RenderRule::new("00ff"));
-    assert_eq!(observed.target, Target::Ours(TargetState { token: Some(TokenId(2202)), rule, intact }));
+    assert_eq!(observed.target, Target::Ours(TargetState { token: Some(TokenId(2202)), rule, intact, taken_over: false }));
     assert_eq!(observed.reference, Some(reference()));
 }
 
@@ -170,7 +170,7 @@ fn a_claimed_target_is_ours_and_holds_no_token() {
         }),
         "dagster",
     );
-    assert_eq!(observed.target, Target::Ours(TargetState { token: None, rule: None, intact: true }));
+    assert_eq!(observed.target, Target::Ours(TargetState { token: None, rule: None, intact: true, taken_over: false }));
 }
 
 #[test]
@@ -202,7 +202,8 @@ fn a_release_takes_only_what_is_ours() {
     let labels = |value: &str| BTreeMap::from([(names::MANAGED_BY.to_owned(), value.to_owned())]);
     let patch = release(&reference(), Some(&labels(names::OPERATOR)));
     assert_eq!(patch["metadata"]["labels"], json!({names::MANAGED: null, names::MANAGED_BY: null}));
-    assert_eq!(patch["metadata"]["annotations"].as_object().expect("a map").len(), ANNOTATIONS.len());
+    assert_eq!(patch["metadata"]["annotations"].as_object().expect("a map").len(), ANNOTATIONS.len() + 1);
+    assert!(patch["metadata"]["annotations"][names::TAKEN_OVER].is_null(), "what says that it was there before goes as well");
     assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("target-uid"), &json!("41")));
     for labels in [Some(labels("helm")), None] {
         assert_eq!(release(&reference(), labels.as_ref())["metadata"]["labels"], json!({names::MANAGED: null}));

@@ -200,7 +200,7 @@ impl Executor<'_> {
         let uid = slot.and_then(token_uid);
         self.context
             .slots
-            .leave_record(&belonging, serial, token, uid)
+            .leave_record(&belonging, serial, token, uid, slot.and_then(|slot| slot.slot.adopted.as_ref()))
             .await
             .map_err(|error| failure::cluster(&error, error.class()))?;
         Ok(Done::new(Outcome::Done, Some(Expect::record(&belonging.owner.uid, serial))))

@@ -97,7 +97,8 @@ impl Scene {
             ledger: ledger::read(&token.status.clone().unwrap_or_default()).ledger,
         };
         let stored = self.stored(&slots, secret.as_ref());
-        census.tokens = self.dbt.tokens().iter().map(|state| self.token_of(state, &stored)).collect();
+        let bound = bound(&token);
+        census.tokens = self.dbt.tokens().iter().map(|state| self.token_of(state, &stored, &bound)).collect();
         let (again, secret_again) = look().await?;
         let version = |secret: &Option<Secret>| secret.as_ref().and_then(ResourceExt::resource_version);
         let still = again.and_then(|token| token.resource_version()) == token.resource_version()
@@ -118,11 +119,11 @@ impl Scene {
         slots.iter().chain(target).filter_map(|secret| held(secret, &self.dbt)).map(|(id, _)| id).collect()
     }
 
-    fn token_of(&self, state: &TokenState, stored: &HashSet<i64>) -> CensusToken {
+    fn token_of(&self, state: &TokenState, stored: &HashSet<i64>, bound: &HashSet<i64>) -> CensusToken {
         let mark = Mark::parse(&state.name).is_some_and(|mark| mark.installation.as_str() == self.stage.installation);
         CensusToken {
             id: TokenId(state.id.0),
-            ours: mark || state.created_by.is_some(),
+            ours: mark || state.created_by.is_some() || bound.contains(&state.id.0),
             active: state.is_active(),
             rows: rows(state),
             stored: stored.contains(&state.id.0),
@@ -135,6 +136,14 @@ impl Scene {
         let ending = format!("/service-tokens/{id}/");
         self.dbt.log().iter().any(|entry| entry.method == "DELETE" && entry.path.ends_with(&ending))
     }
+}
+
+/// The tokens that were published for the object: an adopted one that dbt did not rename was bound by its slot alone, and
+/// that is closed when it is gone.
+fn bound(token: &ServiceToken) -> HashSet<i64> {
+    let status = token.status.clone().unwrap_or_default();
+    let replaced = status.history.iter().flat_map(|entry| [entry.token_id, entry.previous_token_id]);
+    replaced.chain([status.token.and_then(|token| token.id)]).flatten().collect()
 }
 
 fn was_ready(guard: &Guard) -> bool {

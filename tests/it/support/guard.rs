@@ -8,7 +8,7 @@ use std::time::Duration;
 use dbt_cloud_emulator::Emulator;
 use dbt_token_operator::api::v1alpha1::ServiceToken;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -105,6 +105,10 @@ impl Watched {
     /// A Secret that holds a dead string is looked at once more: only if it is still the same was there such a moment.
     async fn look(self: Arc<Self>) {
         let Ok(Some(secret)) = self.api.get_opt(&self.secret).await else { return };
+        // One that was there before is nobody's promise until it is taken over.
+        if !secret.annotations().contains_key("tokens.dbt-operator.dev/service-token") {
+            return;
+        }
         match held(&secret, &self.dbt) {
             None => return,
             Some((_, true)) => return self.was_ready.store(true, Ordering::SeqCst),

@@ -251,6 +251,7 @@ mod tests {
             projects: AllowedProjects::All,
             writable: BTreeSet::new(),
             maximum_tokens: namespace,
+            adopt: crate::adoption::AdoptPolicy::Proven,
         };
         let found = ["b", "c", "a", "d"].map(|uid| {
             crowded_out(account, &peers, std::slice::from_ref(&grant), &OwnerUid::new(uid))

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::observation::{AccountObservation, AccountSettings, OwnerClaim, TokenList};
 use crate::identity::{OwnerUid, TokenId};
 use crate::legacy::is_legacy;
+use crate::mark::Origin;
 use crate::observation::Token;
 
 /// How many active tokens there are, of each kind. Each is managed, a stray, of another installation, or unmanaged.
@@ -82,7 +83,8 @@ impl<'observation> Census<'observation> {
             None => Belonging::Unmanaged,
             Some(mark) if mark.installation != self.observation.installation => Belonging::OtherInstallation,
             Some(mark) if self.lives(&mark.owner) => Belonging::Managed,
-            Some(_) if self.is_released(token.id) => Belonging::Unmanaged,
+            // One that somebody else made is no stray without its object: it may be in use where nobody asks us.
+            Some(mark) if mark.origin == Origin::Adopted || self.is_released(token.id) => Belonging::Unmanaged,
             Some(_) => Belonging::Stray,
         }
     }
@@ -155,6 +157,21 @@ mod tests {
         });
         let expected =
             TokenCounts { active: 7, managed: 3, strays: 1, other_installations: 1, unmanaged: 2, ..TokenCounts::default() };
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn a_token_that_somebody_else_made_is_managed_or_unmanaged_and_never_a_stray() {
+        let adopted = |id: i64, owner: &str| {
+            let mut token = marked(id, owner, id);
+            token.mark.iter_mut().for_each(|mark| mark.origin = Origin::Adopted);
+            token
+        };
+        // 2 was not renamed: the ledger alone names it.
+        let counts = count(vec![adopted(1, "alive"), token(2, None), adopted(3, "gone")], |observation| {
+            observation.owners = vec![owner("alive", "finance", Some(1)), owner("other", "finance", Some(2))];
+        });
+        let expected = TokenCounts { active: 3, managed: 2, unmanaged: 1, ..TokenCounts::default() };
         assert_eq!(counts, expected);
     }
 

@@ -91,7 +91,9 @@ impl Judge<'_> {
         };
         let close = || Fate::Act(AccountEffect::CloseOrphanSlot { slot: slot.slot_name(), owner_name: slot.owner_name.clone() });
         let SlotContent::Filled { token: id, uid, .. } = &slot.slot.content else { return close() };
-        if !slot.slot.retained && self.census.is_released(*id) {
+        // Somebody else made it and may still hand it out: the copy goes, the token stays.
+        let given_back = slot.slot.adopted.is_some() && slot.slot.condemned.is_none();
+        if !slot.slot.retained && (given_back || self.census.is_released(*id)) {
             // The record was left, and the process died before it closed the slot: nobody needs the string any more.
             return close();
         }
@@ -222,6 +224,22 @@ mod tests {
     }
 
     const DAY: i64 = 86_400;
+
+    #[test]
+    fn the_claim_of_an_owner_that_is_gone_is_given_back_and_its_token_lives() {
+        let adopted = |condemned: bool| {
+            let mut slot = filled_slot("o1", 5, 1);
+            slot.slot.adopted = Some(crate::adoption::Source { secret: "old".into(), key: "token".into() });
+            slot.slot.condemned = condemned.then(crate::observation::Condemnation::replaced);
+            let mut token = Token { uid: TokenUid::new("uid0001"), ..made(DAY) };
+            token.mark.iter_mut().for_each(|mark| mark.origin = crate::mark::Origin::Adopted);
+            Case { tokens: vec![token], slots: vec![slot], ..Case::default() }
+        };
+        check("nobody said that it may be revoked", adopted(false), "close 5");
+        check("it was replaced and nobody used it", adopted(true), "revoke 1");
+        let stray = Case { slots: Vec::new(), ..adopted(false) };
+        check("nothing tells who uses it", stray, "");
+    }
 
     #[test]
     fn a_stray_goes_when_it_is_old_and_its_owner_is_proven_gone() {

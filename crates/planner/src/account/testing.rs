@@ -13,7 +13,7 @@ use super::observation::{
 use crate::grant::{GrantRow, GrantRows, Scope};
 use crate::identity::{AccountId, Fingerprint, Installation, OwnerUid, PermissionSet, Serial, TokenId, TokenUid};
 use crate::ledger::{Entry, Ledger};
-use crate::mark::Mark;
+use crate::mark::{Mark, Origin};
 use crate::observation::{Slot, SlotContent, Token};
 
 /// The time of every case.
@@ -106,7 +106,12 @@ pub(crate) fn token(id: i64, mark: Option<Mark>) -> Token {
 
 /// A token with our mark.
 pub(crate) fn marked(id: i64, owner: &str, serial: i64) -> Token {
-    let mark = Mark { installation: Installation::new("ours"), owner: OwnerUid::new(owner), serial: Serial(serial) };
+    let mark = Mark {
+        installation: Installation::new("ours"),
+        owner: OwnerUid::new(owner),
+        serial: Serial(serial),
+        origin: Origin::Made,
+    };
     token(id, Some(mark))
 }
 
@@ -139,6 +144,7 @@ pub(crate) fn empty_slot(owner: &str, serial: i64) -> AccountSlot {
             retained: false,
             condemned: None,
             created_at: now(),
+            adopted: None,
         },
     }
 }

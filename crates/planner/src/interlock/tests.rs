@@ -1,9 +1,9 @@
 //! Each objection once, and the observation beside it that raises none.
 
 use super::*;
-use crate::desired::DeletionPolicy;
+use crate::desired::{Deadline, DeletionPolicy};
 use crate::effect::LetGo;
-use crate::fixture::{object, rows};
+use crate::fixture::{at, object, rows};
 use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, Installation, RenderRule};
 use crate::ledger::{Attempt, Cause, Entry};
@@ -313,4 +313,124 @@ fn an_object_is_let_go_only_under_deletion() {
     }
     allowed(&object(), &Effect::AddFinalizer);
     refused(&deleted(object()), &Effect::AddFinalizer, "a finalizer is added to an object under deletion");
+}
+
+/// Token 17 shall be adopted by the attempt of serial 6.
+fn adopting() -> Observation {
+    object().attempt(6, Cause::First, 0).unmarked(17)
+}
+
+fn marked(installation: &str) -> impl Fn(&mut crate::observation::Token) {
+    let installation = Installation::new(installation);
+    move |token| {
+        let owner = crate::identity::OwnerUid::new("uid-2");
+        let (serial, origin) = (Serial(3), crate::mark::Origin::Made);
+        token.mark = Some(crate::mark::Mark { installation: installation.clone(), owner, serial, origin });
+    }
+}
+
+fn source() -> crate::adoption::Source {
+    crate::adoption::Source { secret: "old".into(), key: "token".into() }
+}
+
+#[test]
+fn only_a_free_and_living_token_is_claimed_for_an_object_without_one() {
+    let claim = Effect::ClaimAdoption { serial: Serial(6), token: TokenId(17), source: source(), probes: Vec::new() };
+    allowed(&adopting(), &claim);
+    allowed(&adopting().token(17, marked("here")), &claim);
+    refused(&deleted(adopting()), &claim, "a token is adopted for an object that has one");
+    refused(&published().attempt(6, Cause::First, 0).unmarked(17), &claim, "a token is adopted for an object that has one");
+    refused(&object().unmarked(17), &claim, "a token is adopted outside the attempt under way");
+    refused(&adopting().empty_slot(6), &claim, "a token is adopted outside the attempt under way");
+    refused(&adopting().token(17, marked("there")), &claim, "a token of another installation is adopted");
+    refused(&adopting().inactive(17), &claim, "a token is adopted that dbt does not list");
+    refused(&adopting().stale(), &claim, "a token is adopted that dbt does not list");
+    refused(&deleted(adopting()), &Effect::InspectSource(source()), "a token is adopted for an object under deletion");
+}
+
+#[test]
+fn a_secret_is_taken_over_for_a_claim_that_holds() {
+    let take_over = Effect::TakeOverTarget { serial: Serial(6), source: source() };
+    let claimed = || adopting().adopted_slot(6, 17, |_| {});
+    allowed(&claimed(), &take_over);
+    refused(&adopting(), &take_over, "a Secret is taken over before its token is claimed");
+    refused(&adopting().filled_slot(6, 17), &take_over, "a Secret is taken over before its token is claimed");
+    refused(&claimed().claimed(), &take_over, "a Secret that is ours is taken over");
+}
+
+#[test]
+fn only_a_committed_token_of_an_adoption_is_renamed() {
+    let rename = Effect::Rename { serial: Serial(6), token: TokenId(17), name: "x".into() };
+    let committed = || adopting().adopted_slot(6, 17, |_| {}).with(|it| it.ledger.current = Some(entry(6, 17)));
+    allowed(&committed(), &rename);
+    allowed(&committed().token(17, marked("here")), &rename);
+    refused(
+        &committed().slot_changed(6, |slot| slot.adopted = None),
+        &rename,
+        "a token is renamed that no slot of an adoption holds",
+    );
+    refused(&committed().slot_lost(6), &rename, "a token is renamed that no slot of an adoption holds");
+    refused(&adopting().adopted_slot(6, 17, |_| {}), &rename, "a token is renamed that is not committed");
+    refused(&committed().token(17, marked("there")), &rename, "a token is renamed that is not ours");
+}
+
+#[test]
+fn an_adopted_token_is_condemned_before_it_is_revoked() {
+    let condemn = Effect::CondemnAdopted { serial: Serial(4), token: TokenId(17), unless_held_in: Some(source()) };
+    let revoke = Effect::Revoke { token: TokenId(17), serial: Serial(4), because: RevokedBecause::Deletion };
+    let replaced = || published().retiring(4, 17, 3600).by_adoption(4);
+    let condemned = |it: Observation| it.slot_changed(4, |slot| slot.condemned = Some(Condemnation::replaced()));
+    allowed(&replaced(), &condemn);
+    refused(&published().retiring(4, 17, 9), &condemn, "a slot is condemned as replaced that holds no adopted token");
+    refused(
+        &replaced().slot_changed(4, |slot| slot.committed = false),
+        &condemn,
+        "a slot is condemned as replaced that holds no adopted token",
+    );
+    refused(&replaced().with(|it| it.ledger.current = Some(entry(4, 17))), &condemn, "the published token is condemned");
+    refused(&replaced().stale(), &condemn, "a token is revoked on an old list");
+    let regardless = Effect::CondemnAdopted { serial: Serial(4), token: TokenId(17), unless_held_in: None };
+    refused(&replaced(), &regardless, "an adopted token is condemned whoever holds it");
+    allowed(&replaced().with(|it| it.ledger.compromised = Some(Serial(4))), &regardless);
+    let ends = |it: Observation, then| {
+        it.with_desired(|it| it.retirement.deadline = Some(Deadline { after: Duration::from_secs(3600), then }))
+    };
+    refused(&ends(replaced(), OnDeadline::Hold), &regardless, "an adopted token is condemned whoever holds it");
+    allowed(&ends(replaced(), OnDeadline::Delete), &regardless);
+    let retire = Effect::Retire {
+        token: TokenId(17),
+        serial: Serial(4),
+        successor: Serial(5),
+        probes: Vec::new(),
+        rule: RenderRule::new("rule-1"),
+    };
+    let used = |it: Observation, seconds: i64| it.token(17, |token| token.last_used = Some(at(-seconds)));
+    let in_use = "a token is retired that dbt saw in use";
+    refused(&replaced(), &retire, "an adopted token is revoked that was not condemned");
+    allowed(&condemned(replaced()), &retire);
+    refused(&used(condemned(replaced()), 5), &retire, in_use);
+    allowed(&used(condemned(replaced()), 3601), &retire);
+    // No deadline excuses that.
+    refused(&ends(used(condemned(replaced()), 5), OnDeadline::Delete), &retire, in_use);
+    allowed(&used(condemned(replaced()), 5).with(|it| it.ledger.compromised = Some(Serial(4))), &retire);
+    let cleared = |it: Observation| deleted(it).with(|it| it.ledger = it.ledger.cleared());
+    allowed(&cleared(condemned(replaced())), &revoke);
+    refused(&cleared(replaced()), &revoke, "an adopted token is revoked that was not condemned");
+    refused(&cleared(replaced()).slot_lost(4), &revoke, "an adopted token is revoked that was not condemned");
+}
+
+#[test]
+fn a_claim_is_given_back_and_a_secret_that_was_there_stays() {
+    let close = Effect::CloseSlot(Serial(4));
+    let claim = |committed| published().unmarked(17).adopted_slot(4, 17, |slot| slot.committed = committed);
+    allowed(&claim(false), &close);
+    refused(&claim(true), &close, "a slot is closed whose token still lives");
+    let taken_over = deleted(published()).with(|it| {
+        if let Target::Ours(state) = &mut it.target {
+            state.taken_over = true;
+        }
+    });
+    allowed(&taken_over, &Effect::StripTarget);
+    refused(&taken_over, &Effect::DeleteTarget, "a Secret is deleted that was there before");
+    refused(&published(), &Effect::DeleteTarget, "an object that is not deleted is let go");
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::adoption::Source;
 use crate::identity::{Fingerprint, RenderRule, Serial, TokenId, TokenUid};
 
 /// A Secret in the operator's own namespace that holds, or will hold, the string of one serial.
@@ -19,6 +20,8 @@ pub struct Slot {
     pub condemned: Option<Condemnation>,
     /// When it was reserved.
     pub created_at: Timestamp,
+    /// Where its token came from, if it was adopted. Such a slot is named after the token, and was created filled.
+    pub adopted: Option<Source>,
 }
 
 /// What a slot holds.
@@ -65,6 +68,8 @@ pub enum CondemnedReason {
     VerificationRefused,
     /// The attempt was given up before it was committed, for example because the declaration changed.
     Superseded,
+    /// An adopted token was replaced, and nobody needs it any more.
+    Replaced,
 }
 
 impl CondemnedReason {
@@ -74,12 +79,15 @@ impl CondemnedReason {
             Self::GrantsDiffer => "GrantsDiffer",
             Self::VerificationRefused => "VerificationRefused",
             Self::Superseded => "Superseded",
+            Self::Replaced => "Replaced",
         }
     }
 
     /// Reads the word back.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::GrantsDiffer, Self::VerificationRefused, Self::Superseded].into_iter().find(|reason| reason.word() == word)
+        [Self::GrantsDiffer, Self::VerificationRefused, Self::Superseded, Self::Replaced]
+            .into_iter()
+            .find(|reason| reason.word() == word)
     }
 }
 
@@ -112,4 +120,6 @@ pub struct TargetState {
     pub rule: Option<RenderRule>,
     /// Whether nobody else has written our keys since.
     pub intact: bool,
+    /// Whether it was there before us, so that it is never deleted.
+    pub taken_over: bool,
 }

@@ -10,7 +10,7 @@ use crate::fixture::{at, object};
 use crate::identity::{OwnerUid, Serial, TokenId, TokenUid};
 use crate::interlock;
 use crate::invariant::MAXIMUM_STORED;
-use crate::mark::Mark;
+use crate::mark::{Mark, Origin};
 use crate::observation::{Account, Consumers, Reading, Slot, SlotContent, Target, TargetState, Token};
 use crate::report::{Published, RetiringRecord};
 use crate::window;
@@ -136,12 +136,21 @@ fn carry_out(object: &mut Observation, effect: Effect, now: Timestamp) {
         Effect::WriteLedger { ledger, .. } | Effect::Prove { committed: ledger, .. } => object.ledger = *ledger,
         Effect::Reserve(serial) => {
             let content = SlotContent::Empty;
-            object.slots.push(Slot { serial, content, committed: false, retained: false, condemned: None, created_at: now });
+            object.slots.push(Slot {
+                serial,
+                content,
+                committed: false,
+                retained: false,
+                condemned: None,
+                created_at: now,
+                adopted: None,
+            });
         }
         Effect::Mint { serial, name, rows } => mint(object, serial, name, rows, now),
         Effect::LabelCommitted(serial) => slot(object, serial).committed = true,
         Effect::Project { token, rule, .. } => {
-            object.target = Target::Ours(TargetState { token: Some(token), rule: Some(rule), intact: true });
+            let state = TargetState { token: Some(token), rule: Some(rule), intact: true, taken_over: false };
+            object.target = Target::Ours(state);
         }
         Effect::Retire { token, .. } => {
             with_list(object, now, |tokens| tokens.get_mut(&token).expect("it is listed").active = false);
@@ -158,7 +167,8 @@ fn mint(object: &mut Observation, serial: Serial, name: String, rows: crate::gra
     let is_open = windows.is_empty() || window::open_until(windows, now).is_some();
     assert!(is_open || !waits, "made outside a window, at {now}");
     let (id, uid) = (TokenId(serial.0), TokenUid::new("abcdefg"));
-    let mark = Mark { installation: object.installation.clone(), owner: object.owner.uid.clone(), serial };
+    let (installation, owner) = (object.installation.clone(), object.owner.uid.clone());
+    let mark = Mark { installation, owner, serial, origin: Origin::Made };
     slot(object, serial).content = SlotContent::Filled { token: id, uid: uid.clone(), granted: rows.fingerprint() };
     let made =
         Token { id, uid, name, mark: Some(mark), active: true, rows, created_at: Some(now), last_used: None, shows_links: false };

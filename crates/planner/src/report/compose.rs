@@ -82,6 +82,7 @@ fn token(observation: &Observation, published: &Published) -> TokenReport {
         created_at: listed.and_then(|token| token.created_at),
         published_at: published.at,
         legacy: listed.and_then(|token| token.created_at).map(legacy::is_legacy),
+        adopted: observation.is_adopted(published.token),
         rows: listed.filter(|token| token.active).map(|token| token.rows.clone()),
     }
 }

@@ -1,6 +1,7 @@
 //! What users read: conditions, reasons, events and the other fields of the status. Made from an observation and the
 //! step that was planned; decides nothing.
 
+mod adopting;
 mod compose;
 mod ready;
 mod words;
@@ -143,6 +144,8 @@ pub struct TokenReport {
     pub published_at: Timestamp,
     /// Created on or before 18 July 2023.
     pub legacy: Option<bool>,
+    /// Whether somebody else made it.
+    pub adopted: bool,
     /// What dbt reports that it may do.
     pub rows: Option<GrantRows>,
 }
@@ -169,7 +172,7 @@ pub struct RetiringReport {
 /// A rule of retirement that does not hold yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waiting {
-    /// `Verification`, `Secret`, `Overlap`, `Pods` or `LastUsed`.
+    /// `Verification`, `Secret`, `Overlap`, `Pods`, `AdoptSource` or `LastUsed`.
     pub rule: &'static str,
     /// What is waited for.
     pub message: String,

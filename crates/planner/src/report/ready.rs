@@ -139,7 +139,7 @@ fn condemned(observation: &Observation) -> Option<Verdict> {
     let slot = observation.slot(observation.ledger.next.as_ref()?.serial)?;
     let (why, token) = (slot.condemned.as_ref()?, slot.token()?);
     match why.reason {
-        CondemnedReason::Superseded => None,
+        CondemnedReason::Superseded | CondemnedReason::Replaced => None,
         CondemnedReason::GrantsDiffer => {
             Some(Verdict::stall("GrantsDiffer", format!("{}; token {token} is revoked", why.detail)))
         }

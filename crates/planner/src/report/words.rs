@@ -10,6 +10,7 @@ use crate::identity::WriteCategory;
 use crate::ledger::Cause;
 use crate::observation::Observation;
 use crate::plan::{Block, Step, Wait};
+use crate::report::adopting;
 use crate::report::ready::unknown_sets;
 use crate::report::{Event, NextStep};
 use crate::stage::retire::minute;
@@ -52,6 +53,7 @@ pub(super) fn block(observation: &Observation, block: &Block) -> (&'static str, 
                 format!("no call can try {sets}; set verification.environmentId, or verification.allowUnproven: true"),
             )
         }
+        Block::Adopt(refusal) => adopting::refusal(observation, refusal),
         Block::Deletion { why, let_go_at } => {
             ("DeletionBlocked", deletion_blocked(observation, account, why, &minute(*let_go_at)))
         }
@@ -149,6 +151,7 @@ fn wait_words(observation: &Observation, wait: &Wait) -> NextStep {
         Wait::Suspended => ("suspended".into(), None),
         Wait::AccountMissing => (format!("waiting for DbtAccount {account}"), None),
         Wait::AccountNotReady => (format!("waiting for DbtAccount {account} to be ready"), None),
+        Wait::AdoptSource => (adopting::awaited(observation), None),
         Wait::Trouble => ("trying again after a failure".into(), None),
         Wait::Budget { free_at, .. } => ("waiting for the account's mint budget".into(), Some(*free_at)),
         Wait::Backoff { until } => ("waiting before the next attempt".into(), Some(*until)),
@@ -172,6 +175,14 @@ fn effect_words(observation: &Observation, effect: &Effect) -> NextStep {
         }
         Effect::ClaimTarget => ("Create", format!("claiming Secret {secret}")),
         Effect::WriteLedger { entry, .. } => ledger_words(*entry),
+        Effect::InspectSource(_)
+        | Effect::ClaimAdoption { .. }
+        | Effect::TakeOverTarget { .. }
+        | Effect::Rename { .. }
+        | Effect::CondemnAdopted { .. } => adopting::next_step(effect),
+        Effect::Prove { token, serial, .. } if adopting::is_adoption(observation, *serial) => {
+            ("Adopt", format!("publishing token {token}, which was adopted"))
+        }
         Effect::Prove { token, .. } => ("Verify", format!("publishing token {token}, which dbt accepted")),
         Effect::Condemn { .. } => ("Delete", "giving up the new token".into()),
         Effect::LabelCommitted(_) | Effect::Project { .. } => ("Publish", format!("writing Secret {secret}")),
@@ -179,6 +190,7 @@ fn effect_words(observation: &Observation, effect: &Effect) -> NextStep {
         Effect::Revoke { token, .. } => ("Delete", format!("revoking token {token}")),
         Effect::CloseSlot(_) => ("Delete", "removing the operator's copy of a token".into()),
         Effect::LeaveRecord { token, .. } => ("Delete", format!("leaving token {token} in place")),
+        Effect::StripTarget => ("Delete", format!("taking the operator's keys out of Secret {secret}")),
         Effect::ReleaseTarget => ("Delete", format!("letting go of Secret {secret}")),
         Effect::DeleteTarget => ("Delete", format!("deleting Secret {secret}")),
         Effect::RemoveFinalizer(_) => ("Delete", "letting the object go".into()),
@@ -212,6 +224,7 @@ pub fn event(observation: &Observation, effect: &Effect) -> Option<Event> {
             }
             normal("TokenPublished", format!("Secret {secret} holds token {token}"))
         }
+        Effect::LabelCommitted(serial) => adopting::event(observation, *serial),
         Effect::Retire { token, .. } => normal("TokenRetired", format!("token {token} was revoked; its successor is in use")),
         Effect::Revoke { token, because: RevokedBecause::Stray, .. } => {
             normal("StrayRevoked", format!("token {token} was revoked; it was never published"))

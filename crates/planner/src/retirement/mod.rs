@@ -3,6 +3,7 @@
 //! One chain answers both questions, "may it go?" and "what does it wait for?", so that status and deed cannot disagree.
 //! Nothing here reads or writes; what a rule has to know and does not is named as a [`Need`].
 
+pub(crate) mod adopted;
 mod deadline;
 mod last_used;
 mod pods;
@@ -61,6 +62,11 @@ pub(crate) enum Answer {
         /// When time alone may change the answer.
         look_again_at: Option<Timestamp>,
     },
+    /// It did not hold when that was looked at; what comes next looks again by itself.
+    LookedAtAgain {
+        /// What it waits for, as long as nothing else is found.
+        message: String,
+    },
     /// Something has to be read before it can be judged.
     Unread {
         /// What it waits for, as long as nothing is read.
@@ -83,13 +89,16 @@ const GROUNDS: [Rule; 2] = [Rule { word: "Verification", ask: verification }, Ru
 /// Whether anybody may still need the old token. What costs nothing to know is asked first, since the first rule that wants
 /// something read is the one that gets it.
 ///
-/// A roll-out under way (`Restart`) and the Secret that a token was adopted from (`AdoptSource`) belong between the two last
-/// ones.
-const CONSUMERS: [Rule; 3] = [
+/// A roll-out under way (`Restart`) belongs after the pods.
+const CONSUMERS: [Rule; 4] = [
     Rule { word: "Overlap", ask: overlap },
     Rule { word: "Pods", ask: pods::pods },
+    Rule { word: "AdoptSource", ask: adopted::source },
     Rule { word: "LastUsed", ask: last_used::last_used },
 ];
+
+/// Whether somebody may still need the old token of whom nobody could be told: what no deadline excuses.
+const UNTOLD: [Rule; 1] = [Rule { word: "LastUsed", ask: last_used::of_adopted }];
 
 impl<'a> Case<'a> {
     /// The case of an old token; `None` while nothing is published or declared.
@@ -105,8 +114,11 @@ impl<'a> Case<'a> {
     /// Whether it does not matter who still needs the old token: a person called it compromised, or its deadline has passed,
     /// of which they were told.
     fn goes_regardless_of_consumers(&self) -> bool {
-        let is_compromised = self.observation.ledger.is_compromised(self.old.serial);
-        is_compromised && self.swap_is_written() || deadline::deletes(self)
+        self.is_compromised() || deadline::deletes(self)
+    }
+
+    fn is_compromised(&self) -> bool {
+        self.observation.ledger.is_compromised(self.old.serial) && self.swap_is_written()
     }
 
     /// Nothing goes before the swap is written down: another process would count from another time.
@@ -120,10 +132,11 @@ impl<'a> Case<'a> {
         if let Some(ground) = GROUNDS.iter().find_map(open) {
             return vec![ground];
         }
-        if self.goes_regardless_of_consumers() {
+        if self.is_compromised() {
             return Vec::new();
         }
-        CONSUMERS.iter().filter_map(open).collect()
+        let rules: &[Rule] = if deadline::deletes(self) { &UNTOLD } else { &CONSUMERS };
+        rules.iter().filter_map(open).collect()
     }
 }
 
@@ -134,20 +147,23 @@ pub(crate) fn waiting_for(case: &Case<'_>) -> Vec<Waiting> {
     }
     let told = |(rule, answer)| match answer {
         Answer::Holds => None,
-        Answer::Waits { message, .. } | Answer::Unread { message, .. } => Some(Waiting { rule, message }),
+        Answer::Waits { message, .. } | Answer::Unread { message, .. } | Answer::LookedAtAgain { message } => {
+            Some(Waiting { rule, message })
+        }
     };
     case.open_rules().into_iter().filter_map(told).collect()
 }
 
 /// What there is to do before the token may go; `None` if all rules hold.
 pub(crate) fn obstacle(case: &Case<'_>) -> Option<Turn> {
-    let open = case.open_rules();
+    let mut open = case.open_rules();
+    open.retain(|(_, answer)| !matches!(answer, Answer::LookedAtAgain { .. }));
     if let (_, Answer::Unread { need, .. }) = open.first()? {
         return Some(Turn::read(*need));
     }
     let times = open.iter().filter_map(|(_, answer)| match answer {
         Answer::Waits { look_again_at, .. } => *look_again_at,
-        Answer::Holds | Answer::Unread { .. } => None,
+        Answer::Holds | Answer::LookedAtAgain { .. } | Answer::Unread { .. } => None,
     });
     let deadline = case.replaced_at.and_then(|replaced_at| deadline_at(case.declared(), replaced_at));
     // One that has passed would hide the others.
@@ -160,7 +176,7 @@ pub(crate) fn is_blocked(case: &Case<'_>) -> bool {
         return false;
     }
     let waits_for_consumers = case.open_rules().first().is_some_and(|(word, _)| CONSUMERS.iter().any(|rule| rule.word == *word));
-    waits_for_consumers && deadline::is_held(case)
+    waits_for_consumers && (deadline::is_held(case) || deadline::deletes(case))
 }
 
 /// The first time at which a token that was replaced then may go, if nobody needs it.
@@ -192,7 +208,8 @@ fn hindrance(case: &Case<'_>) -> Option<String> {
         return Some(format!("token {} is newer than the published one; it goes after the next rotation", old.token));
     }
     let known = observation.life(old.token) == Life::Active && !observation.is_ours(old.token);
-    known.then(|| format!("token {} carries no mark of this object; revoke it in dbt", old.token))
+    let unmarked = known.then(|| format!("token {} carries no mark of this object; revoke it in dbt", old.token));
+    unmarked.or_else(|| adopted::hindrance(case))
 }
 
 fn secret(case: &Case<'_>) -> Answer {

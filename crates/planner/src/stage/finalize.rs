@@ -9,8 +9,9 @@ use crate::desired::DeletionPolicy;
 use crate::effect::{Effect, LedgerEntry, LetGo, Need, RevokedBecause};
 use crate::identity::{Serial, TokenId};
 use crate::ledger::Entry;
-use crate::observation::{Account, Life, Observation, Target};
+use crate::observation::{Account, Life, Observation, Target, TargetState};
 use crate::plan::{Block, Step, Turn};
+use crate::retirement::adopted;
 use crate::stage::rebuild::target_entry;
 use crate::stage::retire::later;
 use crate::stage::set_back::set_back;
@@ -29,7 +30,7 @@ pub fn finalize(observation: &Observation, now: Timestamp) -> Turn {
     if nothing_was_made(observation) {
         return Turn::act(Effect::RemoveFinalizer(LetGo::Clean));
     }
-    let policy = observation.deletion_policy;
+    let policy = policy(observation);
     let undecided = observation.ledger.deletion.is_none();
     if undecided || (observation.ledger.deletion != Some(policy) && !is_cleared(observation)) {
         let ledger = observation.ledger.deleting(&observation.installation, policy);
@@ -39,6 +40,12 @@ pub fn finalize(observation: &Observation, now: Timestamp) -> Turn {
         Some(DeletionPolicy::Retain) => retain(observation),
         _ => revoke(observation, later(deleted_at, PATIENCE), now),
     }
+}
+
+/// While the published token is one that somebody else made, the object only lets go of it.
+fn policy(observation: &Observation) -> DeletionPolicy {
+    let adopted = observation.ledger.current.is_some_and(|current| observation.is_adopted(current.token));
+    if adopted { DeletionPolicy::Retain } else { observation.deletion_policy }
 }
 
 fn nothing_was_made(observation: &Observation) -> bool {
@@ -102,18 +109,26 @@ fn revoke(observation: &Observation, let_go_at: Timestamp, now: Timestamp) -> Tu
         if observation.account.open().and_then(|account| account.tokens.since(since)).is_none() {
             return Turn::read(Need::Tokens(since));
         }
+        if let Some(turn) = adopted::at_deletion(observation, now) {
+            return turn;
+        }
         return write(observation, LedgerEntry::Clear, observation.ledger.cleared());
     }
     if let Some(turn) = revoke_next(observation) {
         return turn;
     }
-    if matches!(observation.target, Target::Ours(_)) {
-        return Turn::act(Effect::DeleteTarget);
+    if let Target::Ours(state) = &observation.target {
+        return Turn::act(removal(state));
     }
     match observation.slots.iter().find(|slot| !slot.retained) {
         Some(slot) => Turn::act(Effect::CloseSlot(slot.serial)),
         None => Turn::act(Effect::RemoveFinalizer(LetGo::Clean)),
     }
+}
+
+/// What was there before us loses our keys only.
+fn removal(target: &TargetState) -> Effect {
+    if target.taken_over { Effect::StripTarget } else { Effect::DeleteTarget }
 }
 
 /// What stands in the way of revoking anything.
@@ -146,7 +161,7 @@ fn hindered(observation: &Observation, why: String, let_go_at: Timestamp, now: T
 
 fn let_go(observation: &Observation) -> Turn {
     match observation.target {
-        Target::Ours(_) => Turn::act(Effect::DeleteTarget),
+        Target::Ours(ref state) => Turn::act(removal(state)),
         _ => Turn::act(Effect::RemoveFinalizer(LetGo::LeftBehind)),
     }
 }
@@ -156,6 +171,8 @@ fn revoke_next(observation: &Observation) -> Option<Turn> {
     for (token, serial) in tokens_of_the_object(observation) {
         match observation.life(token) {
             Life::Active if !observation.is_ours(token) => {}
+            // It was let go, or nothing tells whether somebody else still hands it out.
+            Life::Active if observation.is_adopted(token) && !adopted::is_condemned(observation, token) => {}
             Life::Active => return Some(Turn::act(Effect::Revoke { token, serial, because: RevokedBecause::Deletion })),
             Life::Unlisted => return Some(Turn::read(Need::Token(token))),
             Life::Inactive | Life::Unknown => {}

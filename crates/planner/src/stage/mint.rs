@@ -10,15 +10,16 @@ use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, TokenId};
 use crate::ledger::{Attempt, Cause, Opening};
 use crate::link;
-use crate::mark::Mark;
+use crate::mark::{Mark, Origin};
 use crate::observation::{Account, Condemnation, Life, Observation, OpenAccount, Slot, SlotContent, Target};
 use crate::plan::{Block, Step, Turn, Wait};
 use crate::stage::retire::later;
 use crate::stage::write;
 use crate::trigger;
 
-/// How long an account that is not there is waited for, so that one sync may bring everything in any order.
-const ACCOUNT_GRACE: std::time::Duration = std::time::Duration::from_secs(2 * 60);
+/// How long an account, or a Secret to adopt from, that is not there is waited for, so that one sync may bring everything
+/// in any order.
+pub(crate) const PATIENCE_FOR_MISSING: std::time::Duration = std::time::Duration::from_secs(2 * 60);
 
 /// What a minting step needs to know.
 struct Facts<'a> {
@@ -60,7 +61,7 @@ fn facts(observation: &Observation, now: Timestamp) -> Result<Facts<'_>, Turn> {
 }
 
 fn account(observation: &Observation, now: Timestamp) -> Result<&OpenAccount, Turn> {
-    let patience = later(observation.created_at, ACCOUNT_GRACE);
+    let patience = later(observation.created_at, PATIENCE_FOR_MISSING);
     match &observation.account {
         Account::Ready(account) => Ok(account),
         Account::NotReady { .. } => Err(Turn::Take(Step::Wait(Wait::AccountNotReady), None)),
@@ -198,7 +199,12 @@ fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn
     }
     let closes_at = gate::window(facts.desired, attempt.cause, facts.now)?;
     gate::budget(facts.account, attempt.cause, facts.now).map_err(|turn| turn.at_the_latest(closes_at))?;
-    let mark = Mark { installation: observation.installation.clone(), owner: observation.owner.uid.clone(), serial: slot.serial };
+    let mark = Mark {
+        installation: observation.installation.clone(),
+        owner: observation.owner.uid.clone(),
+        serial: slot.serial,
+        origin: Origin::Made,
+    };
     let name = mark.name(&facts.desired.token_name);
     Ok(Turn::act(Effect::Mint { serial: slot.serial, name, rows: facts.wanted.clone() }))
 }

@@ -6,6 +6,7 @@ use crate::observation::Observation;
 use crate::plan::Turn;
 
 pub mod admit;
+pub mod adopt;
 pub mod finalize;
 pub mod mint;
 pub mod project;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::effect::Effect;
 use crate::observation::{Life, Observation, Target};
 use crate::plan::Turn;
+use crate::stage::adopt::mark;
 
 /// Labels, claims and writes, one a pass. A token that was seen inactive is never published.
 pub fn project(observation: &Observation, _now: Timestamp) -> Turn {
@@ -16,6 +17,9 @@ pub fn project(observation: &Observation, _now: Timestamp) -> Turn {
         return Turn::Pass(None);
     }
     if !slot.committed {
+        if let Some(turn) = mark(observation, current, slot) {
+            return turn;
+        }
         return Turn::act(Effect::LabelCommitted(current.serial));
     }
     let Some(rule) = observation.rule.clone() else { return Turn::Pass(None) };

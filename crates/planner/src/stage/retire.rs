@@ -64,6 +64,9 @@ pub(crate) fn retirement(
     if let Some(turn) = retirement::obstacle(&case) {
         return turn;
     }
+    if let Some(turn) = retirement::adopted::condemnation(&case) {
+        return turn;
+    }
     let (current, Some(rule)) = (case.current, observation.rule.clone()) else { return Turn::Pass(None) };
     let Some(tokens) = observation.fresh_tokens() else { return Turn::read(Need::Tokens(observation.fresh_after)) };
     let Some(successor) = tokens.get(&current.token) else { return Turn::read(Need::Token(current.token)) };

@@ -52,12 +52,16 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
         SlotContent::Filled { token, .. } => *token,
     };
     match observation.life(token) {
+        // A claim that was given up is given back; its token stays as it was.
+        _ if slot.adopted.is_some() && !slot.committed => Turn::act(Effect::CloseSlot(slot.serial)),
         // A filled slot is closed last: it may be the only proof that the token is ours.
         Life::Inactive => Turn::act(Effect::CloseSlot(slot.serial)),
         Life::Unlisted => Turn::read(Need::Token(token)),
         Life::Unknown => Turn::Pass(None),
         // Somebody else's, or one that the ledger names under another serial: both never happen, and neither is destroyed.
         Life::Active if !observation.is_ours(token) || observation.ledger.names_token(token) => Turn::Pass(None),
+        // What somebody else made goes by the slot of its adoption only.
+        Life::Active if observation.is_adopted(token) && slot.adopted.is_none() => Turn::Pass(None),
         Life::Active if slot.committed => retirement(observation, token, slot.serial, None, now),
         Life::Active if slot.condemned.is_none() => {
             Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
@@ -66,12 +70,13 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
     }
 }
 
-/// Active tokens with our mark that no slot of ours holds and that the ledger does not name.
+/// Active tokens with our mark that no slot of ours holds and that the ledger does not name. One that was adopted is none:
+/// without its slot nothing tells whether somebody else still hands it out.
 fn strays(observation: &Observation) -> Vec<(&Token, Serial)> {
     let named = observation.named_tokens();
     observation
         .known_tokens()
-        .filter(|token| token.active && !named.contains(&token.id))
+        .filter(|token| token.active && !named.contains(&token.id) && !observation.is_adopted(token.id))
         .filter_map(|token| observation.own_mark(token).map(|mark| (token, mark.serial)))
         .filter(|(_, serial)| serial.0 <= observation.ledger.serial && !observation.is_retained(*serial))
         .filter(|(_, serial)| !may_still_be_taken_up(observation, *serial))

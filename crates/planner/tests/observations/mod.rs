@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dbt_token_planner::adoption::{AdoptPermissions, AdoptPolicy, Adoption, Finding, Fit, Holder, Look, Source};
 use dbt_token_planner::desired::{
     Deadline, DeletionPolicy, Desired, OnDeadline, Permission, ProjectReference, Projects, Refusal, Retirement,
 };
@@ -14,7 +15,7 @@ use dbt_token_planner::identity::{
     TokenUid, WriteCategory,
 };
 use dbt_token_planner::ledger::{Attempt, Cause, Entry, Ledger, MAXIMUM_RETIRING};
-use dbt_token_planner::mark::Mark;
+use dbt_token_planner::mark::{Mark, Origin};
 use dbt_token_planner::observation::{
     Account, Allowance, Budget, Condemnation, CondemnedReason, Consumer, Consumers, Observation, OpenAccount, Owner, Project,
     Reading, Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind, Unreadable, Way,
@@ -175,14 +176,44 @@ pub fn desired() -> impl Strategy<Value = Desired> {
             retirement,
             deletion_policy,
             suspended: suspended.is_some(),
+            adopt: None,
         },
     )
+}
+
+/// Declared is, now and then, that a token is to be taken over.
+fn adoption() -> impl Strategy<Value = Option<Adoption>> {
+    let permissions = select(vec![AdoptPermissions::Match, AdoptPermissions::Replace]);
+    let adoption = (source(), weighted(0.3, token_id()), permissions);
+    weighted(0.4, adoption.prop_map(|(source, token, permissions)| Adoption { source, token, permissions }))
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    text(&["old", "old", "dagster-dbt"]).prop_map(|secret| Source { secret, key: "token".into() })
+}
+
+fn look() -> impl Strategy<Value = Option<Look>> {
+    let holder = select(vec![Holder::Nobody, Holder::Nobody, Holder::Account, Holder::Object("a/b".into()), Holder::GoneObject]);
+    let fit = (token_id(), holder).prop_map(|(token, holder)| Fit { token, holder });
+    let finding = prop_oneof![
+        4 => vec(fit, 0..3).prop_map(Finding::Fits),
+        1 => token_id().prop_map(Finding::StillHeld),
+        1 => select(vec![
+            Finding::Missing,
+            Finding::Unannounced,
+            Finding::Controlled { controller: "SealedSecret old".into() },
+            Finding::Unusable { why: "holds nothing".into() },
+            Finding::Refused { detail: "HTTP 401".into() },
+            Finding::Claimed { token: TokenId(3), by: "a/b".into() },
+        ]),
+    ];
+    weighted(0.5, (finding, time()).prop_map(|(finding, taken_at)| Look { finding, taken_at }))
 }
 
 fn declaration() -> impl Strategy<Value = Result<Desired, Refusal>> {
     let refused = Refusal::InvalidSpec { field: "secret.name".into(), why: "odd".into(), remedy: "change it".into() };
     prop_oneof![
-        20 => desired().prop_map(Ok),
+        20 => (desired(), adoption()).prop_map(|(desired, adopt)| Ok(Desired { adopt, ..desired })),
         1 => Just(Err(refused)),
         1 => Just(Err(Refusal::NotImplemented { field: "spec.adopt".into() })),
     ]
@@ -267,11 +298,14 @@ fn slot() -> impl Strategy<Value = Slot> {
         granted,
     });
     let content = prop_oneof![1 => Just(SlotContent::Empty), 3 => filled];
-    let reason = select(vec![CondemnedReason::GrantsDiffer, CondemnedReason::VerificationRefused, CondemnedReason::Superseded]);
+    use CondemnedReason::{GrantsDiffer, Replaced, Superseded, VerificationRefused};
+    let reason = select(vec![GrantsDiffer, VerificationRefused, Superseded, Replaced]);
     let condemned = weighted(0.2, reason.prop_map(|reason| Condemnation { reason, detail: "HTTP 401".into() }));
-    (serial(), content, any::<bool>(), weighted(0.1, Just(())), condemned, time()).prop_map(
-        |(serial, content, committed, retained, condemned, created_at)| Slot {
+    (serial(), content, any::<bool>(), weighted(0.1, Just(())), condemned, time(), weighted(0.3, source())).prop_map(
+        |(serial, content, committed, retained, condemned, created_at, adopted)| Slot {
             serial,
+            // A claim is never empty.
+            adopted: adopted.filter(|_| content != SlotContent::Empty),
             content,
             committed,
             retained: retained.is_some(),
@@ -283,7 +317,13 @@ fn slot() -> impl Strategy<Value = Slot> {
 
 fn mark() -> impl Strategy<Value = Mark> {
     let owner = prop_oneof![9 => Just("uid-1"), 1 => Just("uid-2")].prop_map(OwnerUid::new);
-    (installation(), owner, serial()).prop_map(|(installation, owner, serial)| Mark { installation, owner, serial })
+    let origin = select(vec![Origin::Made, Origin::Made, Origin::Adopted]);
+    (installation(), owner, serial(), origin).prop_map(|(installation, owner, serial, origin)| Mark {
+        installation,
+        owner,
+        serial,
+        origin,
+    })
 }
 
 fn token() -> impl Strategy<Value = Token> {
@@ -320,11 +360,9 @@ fn account_grant() -> impl Strategy<Value = AccountGrant> {
         2 => Just(AllowedProjects::All),
         1 => btree_set(select(vec![700, 701]).prop_map(ProjectId), 0..3).prop_map(AllowedProjects::Named),
     ];
-    (sets, projects, kinds(), option::of(0_u32..4)).prop_map(|(sets, projects, writable, maximum_tokens)| AccountGrant {
-        sets,
-        projects,
-        writable,
-        maximum_tokens,
+    let adopt = select(vec![AdoptPolicy::Never, AdoptPolicy::Proven, AdoptPolicy::Proven, AdoptPolicy::Unproven]);
+    (sets, projects, kinds(), option::of(0_u32..4), adopt).prop_map(|(sets, projects, writable, maximum_tokens, adopt)| {
+        AccountGrant { sets, projects, writable, maximum_tokens, adopt }
     })
 }
 
@@ -378,8 +416,11 @@ fn rule() -> impl Strategy<Value = Option<RenderRule>> {
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    let ours = (weighted(0.9, token_id()), rule(), weighted(0.9, Just(())))
-        .prop_map(|(token, rule, intact)| Target::Ours(TargetState { token, rule, intact: intact.is_some() }));
+    let ours = (weighted(0.9, token_id()), rule(), weighted(0.9, Just(())), weighted(0.2, Just(()))).prop_map(
+        |(token, rule, intact, taken_over)| {
+            Target::Ours(TargetState { token, rule, intact: intact.is_some(), taken_over: taken_over.is_some() })
+        },
+    );
     prop_oneof![
         3 => Just(Target::Missing),
         16 => ours,
@@ -458,8 +499,8 @@ fn blind() -> impl Strategy<Value = Observation> {
     let object = (1_i64..3, time(), weighted(0.95, Just(())), annotations, declaration().boxed(), policy()).boxed();
     let state = (ledger().boxed(), record().boxed(), account().boxed(), slots.boxed(), target().boxed(), rule().boxed()).boxed();
     let senior = weighted(0.03, Just("airflow".to_owned()));
-    let rest = (senior, time(), trouble().boxed(), reading(consumers()).boxed()).boxed();
-    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, consumers))| {
+    let rest = (senior, time(), trouble().boxed(), reading(consumers()).boxed(), look().boxed()).boxed();
+    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, consumers, look))| {
         let (generation, created_at, finalizer, (rotate_at, compromised), desired, deletion_policy) = object;
         let (ledger, record, account, slots, target, rule) = state;
         Observation {
@@ -481,6 +522,7 @@ fn blind() -> impl Strategy<Value = Observation> {
             rule,
             consumers,
             senior,
+            look,
             fresh_after,
             trouble,
         }
@@ -490,7 +532,96 @@ fn blind() -> impl Strategy<Value = Observation> {
 /// Any observation at all, of an object that is not deleted: some put together blindly, some with an attempt or a token in
 /// good order among the rest, so that the later stages are reached as well.
 pub fn living() -> impl Strategy<Value = Observation> {
-    prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed()]
+    prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed(), 2 => taking_over().boxed(), 1 => replaced().boxed()]
+}
+
+/// A published object that replaced an adopted token, which may be condemned, used, or lack its slot.
+fn replaced() -> impl Strategy<Value = Observation> {
+    let old = (1_i64..7, weighted(0.9, any::<bool>()), weighted(0.3, time()), weighted(0.5, Just(())));
+    (blind().boxed(), open_account().boxed(), desired().boxed(), old).prop_map(
+        |(mut it, mut account, desired, (serial, slot, last_used, told))| {
+            let (serial, token) = (Serial(serial), TokenId(8));
+            let (installation, owner) = (it.installation.clone(), it.owner.uid.clone());
+            let mark = Mark { installation, owner, serial, origin: Origin::Adopted };
+            if let Reading::Known { value, .. } = &mut account.tokens {
+                value.clear();
+                value.insert(token, Token { last_used, ..listed_token(token, mark, simple_rows()) });
+            }
+            (it.slots, it.ledger.retiring, it.ledger.set_back) = (Vec::new(), Vec::new(), None);
+            if let Some(condemned) = slot {
+                let content = SlotContent::Filled { token, uid: TokenUid::new("abcdefg"), granted: simple_rows().fingerprint() };
+                let adopted = Some(Source { secret: "old".into(), key: "token".into() });
+                let condemned = condemned.then(Condemnation::replaced);
+                it.slots.push(Slot { serial, content, committed: true, retained: false, condemned, created_at: now(), adopted });
+            }
+            let mut it = publish(it, 7, account);
+            it.ledger.retiring = vec![Entry { serial, token }];
+            it.ledger.next = None;
+            (it.record.retiring, it.senior, it.trouble) = (Vec::new(), None, None);
+            if told.is_some() {
+                it.record.retiring.push(RetiringRecord { token, replaced_at: now() - SignedDuration::from_hours(1) });
+            }
+            let retirement = Retirement { after: Duration::ZERO, ..desired.retirement };
+            it.desired = Ok(Desired { permissions: simple(), suspended: false, retirement, ..desired });
+            it
+        },
+    )
+}
+
+/// An object that has no token yet and shall take one over, with an attempt or a claim as a rule.
+fn taking_over() -> impl Strategy<Value = Observation> {
+    let claim = weighted(0.4, any::<bool>());
+    let adoption = adoption().prop_map(|adoption| {
+        let source = Source { secret: "old".into(), key: "token".into() };
+        adoption.unwrap_or(Adoption { source, token: None, permissions: AdoptPermissions::Match })
+    });
+    let how = (claim, weighted(0.8, Just(())), any::<bool>(), adoption, 1_i64..4);
+    let looked = (look().boxed(), weighted(0.6, Just(())), weighted(0.7, Just(())), weighted(0.7, any::<bool>()));
+    (blind().boxed(), how, open_account().boxed(), desired().boxed(), rows(), looked).prop_map(
+        |(mut it, (claim, attempt, fresh, adoption, id), mut account, desired, rows, (look, found, allowed, claimed))| {
+            let (serial, token) = (Serial(HIGHEST_AS_A_RULE), TokenId(id));
+            let fits = Finding::Fits(vec![Fit { token, holder: Holder::Nobody }]);
+            let look = found.map_or(look, |()| Some(Look { finding: fits, taken_at: now() }));
+            // As a rule nothing but the adoption itself is in the way.
+            if allowed.is_some() {
+                let (sets, projects) = (AllowedSets::Any, AllowedProjects::All);
+                let writable = BTreeSet::from([WriteCategory::new("all")]);
+                account.grants =
+                    vec![AccountGrant { sets, projects, writable, maximum_tokens: None, adopt: AdoptPolicy::Proven }];
+                (account.crowded_out, account.suspended) = (None, false);
+                (it.senior, it.trouble, it.ledger.set_back) = (None, None, None);
+            }
+            if let Some(empty) = claimed {
+                let state = TargetState { token: None, rule: None, intact: true, taken_over: false };
+                it.target = if empty { Target::Ours(state) } else { Target::Missing };
+            }
+            let claim = claim.map(|committed| committed && attempt.is_none());
+            if let Reading::Known { value, .. } = &mut account.tokens {
+                let mark =
+                    Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial, origin: Origin::Made };
+                value.insert(token, Token { mark: None, ..listed_token(token, mark, rows) });
+            }
+            if fresh {
+                it.fresh_after = Timestamp::MIN;
+            }
+            it.slots.clear();
+            if let Some(committed) = claim {
+                let content = SlotContent::Filled { token, uid: TokenUid::new("abcdefg"), granted: simple_rows().fingerprint() };
+                let adopted = Some(adoption.source.clone());
+                it.slots.push(Slot { serial, content, committed, retained: false, condemned: None, created_at: now(), adopted });
+            }
+            let current = claim.is_some_and(|_| attempt.is_none()).then_some(Entry { serial, token });
+            let fingerprint = simple_rows().fingerprint();
+            let next = attempt.map(|()| Attempt { serial, fingerprint, failures: 0, cause: Cause::First });
+            let installation = Some(it.installation.clone());
+            it.ledger = Ledger { installation, serial: serial.0, next, current, ..Ledger::default() };
+            it.record.published = None;
+            it.look = look;
+            it.desired = Ok(Desired { permissions: simple(), adopt: Some(adoption), ..desired });
+            it.account = Account::Ready(Box::new(account));
+            it
+        },
+    )
 }
 
 /// An attempt whose slot is empty, or holds a token, as a rule one that dbt lists.
@@ -502,7 +633,7 @@ fn attempting() -> impl Strategy<Value = Observation> {
         |(mut it, (serial, filled, fresh), mut account, desired, target)| {
             let (listed, granted) = filled.map_or((None, None), |(listed, granted)| (listed, Some(granted)));
             let (serial, id) = (Serial(serial), TokenId(serial));
-            let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial };
+            let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial, origin: Origin::Made };
             if let (Some(rows), Reading::Known { value, .. }) = (listed, &mut account.tokens) {
                 value.insert(id, listed_token(id, mark, rows));
             }
@@ -511,7 +642,8 @@ fn attempting() -> impl Strategy<Value = Observation> {
             }
             let uid = TokenUid::new("abcdefg");
             let content = granted.map_or(SlotContent::Empty, |granted| SlotContent::Filled { token: id, uid, granted });
-            let slot = Slot { serial, content, committed: false, retained: false, condemned: None, created_at: now() };
+            let slot =
+                Slot { serial, content, committed: false, retained: false, condemned: None, created_at: now(), adopted: None };
             it.slots.retain(|slot| slot.serial != serial);
             it.slots.push(slot);
             it.slots.sort_by_key(|slot| slot.serial);
@@ -549,7 +681,8 @@ pub fn published() -> impl Strategy<Value = Observation> {
 fn publish(observation: Observation, serial: i64, mut account: OpenAccount) -> Observation {
     let mut it = observation;
     let (current, rows) = (Entry { serial: Serial(serial), token: TokenId(serial) }, simple_rows());
-    let mark = Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial: current.serial };
+    let mark =
+        Mark { installation: it.installation.clone(), owner: it.owner.uid.clone(), serial: current.serial, origin: Origin::Made };
     let mut tokens = account.tokens.value().cloned().unwrap_or_default();
     // Some are legacy, some are as old as the object, of some dbt does not say it.
     let created_at = match serial % 3 {
@@ -567,12 +700,13 @@ fn publish(observation: Observation, serial: i64, mut account: OpenAccount) -> O
         retained: false,
         condemned: None,
         created_at: now(),
+        adopted: None,
     };
     it.slots.retain(|slot| slot.serial != current.serial && slot.token() != Some(current.token));
     it.slots.push(slot);
     it.slots.sort_by_key(|slot| slot.serial);
     it.rule = Some(RenderRule::new("rule-1"));
-    it.target = Target::Ours(TargetState { token: Some(current.token), rule: it.rule.clone(), intact: true });
+    it.target = Target::Ours(TargetState { token: Some(current.token), rule: it.rule.clone(), intact: true, taken_over: false });
     it.ledger.installation = Some(it.installation.clone());
     it.ledger.serial = it.ledger.serial.max(HIGHEST_AS_A_RULE);
     it.ledger.current = Some(current);

@@ -25,9 +25,12 @@ pub const LEAK_AT_DELETION: u16 = 1 << 11;
 pub const RETAINED_DEAD: u16 = 1 << 12;
 /// Two tokens were made for one serial.
 pub const MADE_TWICE: u16 = 1 << 13;
-
+/// A token was committed by a string that was made up around its uid.
+pub const UNPROVEN: u16 = 1 << 14;
+/// A token that somebody else made was revoked, and no slot said for good that it may be.
+pub const UNCONDEMNED: u16 = 1 << 15;
 /// A token was committed without the links of those before it.
-pub const UNLINKED: u16 = 1 << 14;
+pub const UNLINKED: u16 = 1 << 7;
 
 /// The bit of a violation in `Ghosts::broken`.
 pub fn flag(violation: Violation) -> u16 {
@@ -143,6 +146,7 @@ pub fn judge(world: &mut World, shared: &Shared) {
 fn deletion(world: &mut World) {
     let leaked = (0..)
         .zip(&world.tokens)
+        .filter(|(index, token)| !token.made_outside || world.slots.iter().any(|slot| slot.token == Some(*index)))
         .any(|(index, token)| token.active && world.ghosts.committed & bit(index) != 0 && !world.is_retained(index));
     if world.object.gone == Some(Gone::Clean) && leaked {
         world.ghosts.broken |= LEAK_AT_DELETION;
@@ -173,6 +177,8 @@ pub fn properties() -> Vec<Property<Checked>> {
         Property::always(ALLOWED, |model, world| model.shared.mutation.is_some() || holds(world, OBJECTION)),
         Property::always(CLEAN_END, |_, world| holds(world, LEAK_AT_DELETION)),
         Property::always(RETAINED, |_, world| holds(world, RETAINED_DEAD)),
+        Property::always(PROVEN, |_, world| holds(world, UNPROVEN)),
+        Property::always(CONDEMNED, |_, world| holds(world, UNCONDEMNED)),
         Property::always(ONCE, |model, world| !model.configuration.alone() || holds(world, MADE_TWICE)),
         Property::always(LINKED, |_, world| holds(world, UNLINKED)),
         Property::always(SETTLES, |model, world| {
@@ -195,4 +201,6 @@ pub const CLEAN_END: &str = "a clean deletion leaves no published token alive";
 pub const RETAINED: &str = "a retained token lives";
 pub const ONCE: &str = "a replica alone makes one token a serial";
 pub const LINKED: &str = "no token is committed without the links of those before it";
+pub const PROVEN: &str = "what is adopted was proven";
+pub const CONDEMNED: &str = "an adopted token is condemned before it is revoked";
 pub const SETTLES: &str = "one replica alone settles";

@@ -45,6 +45,14 @@ pub enum May {
     Pods,
     /// A person confirms that unknown tokens are ours; at any time once something was set back.
     Confirm,
+    /// Somebody takes the string out of the Secret that it is adopted from.
+    EmptySource,
+    /// Somebody writes a string there that was made up around the uid.
+    ForgeSource,
+    /// The readers outside move to our target.
+    MoveReaders,
+    /// Another object claims the token, and revokes it later.
+    Rival,
     /// Uses up `lies`: a list leaves out a token.
     ShortList,
 }
@@ -56,6 +64,8 @@ pub enum Start {
     New,
     /// One token, published and settled.
     Settled,
+    /// A new object that shall take over token 0, which somebody outside uses.
+    Adopting,
     /// A copy of a cluster of another installation: its ledger and its target, but none of its slots.
     Copied,
 }

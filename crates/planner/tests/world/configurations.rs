@@ -3,8 +3,9 @@
 //!
 //! Known gaps, kept out of every search: a step in hand across a set-back of the ledger; a cluster that is set back into the
 //! middle of an attempt which was published later; a replica that is paused for a whole overlap between two removals of the
-//! target by outsiders. Not modelled: the budget, age and windows (they only delay what is modelled: a legacy token), the account's own judgement, project names, suspension, adoption, failures
-//! that only delay (`Trouble`), and more than one object.
+//! target by outsiders. Not modelled: the budget, age and windows (they only delay what is modelled: a legacy token), the
+//! account's own judgement, project names, suspension, failures that only delay (`Trouble`), more than one object (but for
+//! another one that claims the same token), and the adoption of the very Secret that the object manages.
 
 use std::time::Duration;
 
@@ -520,5 +521,106 @@ pub fn deadline_holds() -> Configuration {
         may: vec![May::Edit, May::Pods],
         witnesses: vec![("an old token waits for a pod", pod_waits), ("a pod moves on", pod_moved)],
         ..quiet("rotation, a pod, a deadline that holds")
+    }
+}
+
+fn adopted(model: &Checked, world: &World) -> bool {
+    let ledger = model.shared.ledger(world.object.ledger);
+    rests(model, world) && ledger.current.is_some_and(|current| tok(current.token) == 0)
+}
+
+/// The adopted token was replaced, its readers have moved, and it is gone.
+fn adopted_retired(model: &Checked, world: &World) -> bool {
+    rests(model, world) && !world.is_active(0) && world.ghosts.touched & 1 != 0
+}
+
+fn conflict(_: &Checked, world: &World) -> bool {
+    world.replicas.iter().any(|replica| matches!(replica.look, Some((super::Seen::Claimed(_), _))))
+}
+
+fn refused(_: &Checked, world: &World) -> bool {
+    world.replicas.iter().any(|replica| matches!(replica.look, Some((super::Seen::Refused, _))))
+}
+
+/// The adopted token and its Secret were left where they are.
+fn let_go_adopted(_: &Checked, world: &World) -> bool {
+    world.object.gone == Some(Gone::Retained) && world.is_active(0)
+}
+
+pub fn adoption() -> Configuration {
+    Configuration {
+        start: Start::Adopting,
+        replicas: vec![NOTHING; 2],
+        left: Left { edits: 1, outside: 2, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::Delete, May::EmptySource, May::MoveReaders],
+        witnesses: vec![("a token is adopted", adopted), ("an adopted token is let go", let_go_adopted)],
+        ..quiet("adoption, two replicas")
+    }
+}
+
+pub fn adoption_alone() -> Configuration {
+    Configuration {
+        left: Left { edits: 2, faults: 2, outside: 2, ticks: 2, ..Left::default() },
+        replicas: vec![NOTHING],
+        tokens: 4,
+        may: vec![May::Edit, May::Delete, May::Crash, May::Refuse, May::EmptySource, May::MoveReaders],
+        witnesses: vec![
+            ("a token is adopted", adopted),
+            ("an adopted token is retired", adopted_retired),
+            ("an adopted token is let go", let_go_adopted),
+        ],
+        ..adoption()
+    }
+}
+
+pub fn adoption_with_a_rival() -> Configuration {
+    Configuration {
+        start: Start::Adopting,
+        replicas: vec![LIST; 2],
+        left: Left { outside: 2, ticks: 1, ..Left::default() },
+        may: vec![May::Rival, May::ForgeSource, May::Crash],
+        witnesses: vec![("a token is adopted", adopted), ("a claim is lost", conflict), ("a string is refused", refused)],
+        ..quiet("adoption, another object with the same string, a made-up string")
+    }
+}
+
+pub fn adoption_with_a_wipe() -> Configuration {
+    Configuration {
+        start: Start::Adopting,
+        left: Left { edits: 1, outside: 3, ticks: 2, ..Left::default() },
+        may: vec![May::Edit, May::Wipe, May::EmptySource, May::MoveReaders],
+        witnesses: vec![("a token is adopted", adopted), ("an adopted token is retired", adopted_retired)],
+        ..quiet("adoption, status wiped")
+    }
+}
+
+/// The Secret that it came from goes on holding the string, and what ends waiting for that does not end waiting for readers.
+pub fn adoption_with_a_deadline() -> Configuration {
+    Configuration {
+        replicas: vec![LIST],
+        retirement: ends(OnDeadline::Delete),
+        left: Left { edits: 1, outside: 1, ticks: 4, ..Left::default() },
+        may: vec![May::Edit, May::MoveReaders],
+        witnesses: vec![("a token is adopted", adopted), ("an adopted token is retired", adopted_retired)],
+        ..Configuration { name: "adoption, a deadline that lets go", ..adoption_alone() }
+    }
+}
+
+pub fn adoption_compromised() -> Configuration {
+    Configuration {
+        left: Left { edits: 2, faults: 1, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::CallCompromised, May::Crash, May::MoveReaders],
+        witnesses: vec![("a token is adopted", adopted), ("an adopted token is retired", adopted_retired)],
+        ..Configuration { name: "adoption, called compromised", ..adoption_alone() }
+    }
+}
+
+/// At most two damages: with a third, what was made after the adoption could be lost as well.
+pub fn adoption_with_lost_slots() -> Configuration {
+    Configuration {
+        left: Left { edits: 1, faults: 1, outside: 2, ticks: 2, ..Left::default() },
+        may: vec![May::Edit, May::Crash, May::Wipe, May::DeleteSlot, May::MoveReaders],
+        witnesses: vec![("a token is adopted", adopted)],
+        ..Configuration { name: "adoption, slots deleted, status wiped", ..adoption_with_a_wipe() }
     }
 }

@@ -5,6 +5,7 @@ use dbt_token_planner::desired::OnDeadline;
 use dbt_token_planner::effect::{Effect, LetGo};
 use dbt_token_planner::identity::{Serial, TokenId};
 
+use super::adopt;
 use super::census::{self, HARM};
 use super::mutation::Mutation;
 use super::observe::{rows_number, ser, time, tok};
@@ -39,6 +40,13 @@ pub fn go(world: &World, replica: usize, shared: &Shared, luck: Luck) -> World {
             world.replicas[replica].phase = Phase::Idle;
             finish(&mut world, replica, hand, token, shared);
         }
+        Phase::HalfForged(hand, token) => {
+            world.replicas[replica].phase = Phase::Idle;
+            let job = shared.jobs.value(hand.job);
+            if let Some(Effect::ClaimAdoption { serial, .. }) = &job.effect {
+                adopt::claim(&mut world, replica, ser(*serial), token, true);
+            }
+        }
     }
     world
 }
@@ -67,9 +75,13 @@ fn begin(world: &mut World, replica: usize, hand: Hand, shared: &Shared, luck: L
             grant(world, tok(*token), rows_number(rows));
             changed_dbt(world, replica);
         }
+        // With no call at all nothing is tried.
+        Effect::Prove { serial, token, probes, .. } if probes.is_empty() => {
+            commit_untried(world, replica, hand, (ser(*serial), tok(*token)));
+        }
         Effect::Prove { serial, token, inheritance, .. } => {
-            let from: Vec<Tok> = inheritance.from.iter().map(|token| tok(*token)).collect();
-            let inherits = !shared.is(Mutation::ProveWithoutLinks) && from.iter().any(|token| is_linked(world, *token));
+            let mut from = inheritance.from.iter().map(|token| tok(*token));
+            let inherits = !shared.is(Mutation::ProveWithoutLinks) && from.any(|token| is_linked(world, token));
             prove(world, replica, hand, &job, (ser(*serial), tok(*token)), inherits, luck);
         }
         Effect::Project { serial, token, .. } => {
@@ -100,9 +112,39 @@ fn begin(world: &mut World, replica: usize, hand: Hand, shared: &Shared, luck: L
             }
         }
         Effect::LeaveRecord { serial, token } => leave_record(world, ser(*serial), tok(*token)),
+        Effect::InspectSource(_)
+        | Effect::ClaimAdoption { .. }
+        | Effect::TakeOverTarget { .. }
+        | Effect::StripTarget
+        | Effect::Rename { .. }
+        | Effect::CondemnAdopted { .. } => adopting(world, replica, hand, &job, effect, luck),
         Effect::ReleaseTarget => release(world, hand, Target::Released),
         Effect::DeleteTarget => release(world, hand, |_| Target::Missing),
         Effect::RemoveFinalizer(how) => let_go(world, hand, *how),
+    }
+}
+
+fn adopting(world: &mut World, replica: usize, hand: Hand, job: &Job, effect: &Effect, luck: Luck) {
+    match effect {
+        Effect::InspectSource(_) => {
+            let found = adopt::inspect(world);
+            world.replicas[replica].look = Some((found, world.tick));
+        }
+        Effect::ClaimAdoption { token, probes, .. } => adopt::try_held(world, replica, hand, tok(*token), probes.is_empty()),
+        Effect::Rename { serial, token, .. } => {
+            if luck == Luck::Good && world.is_active(tok(*token)) {
+                let token = &mut world.tokens[usize::from(tok(*token))];
+                (token.mark, token.serial) = (super::Marked::Ours, ser(*serial));
+            }
+            changed_dbt(world, replica);
+            refused(world, replica, hand, job);
+        }
+        Effect::CondemnAdopted { token, unless_held_in, .. } if unless_held_in.is_none() => {
+            world.replicas[replica].phase = Phase::Half(hand, tok(*token));
+        }
+        Effect::CondemnAdopted { token, .. } => adopt::look_for_the_string(world, replica, hand, tok(*token)),
+        // The model adopts from another Secret only.
+        _ => {}
     }
 }
 
@@ -144,6 +186,8 @@ fn finish(world: &mut World, replica: usize, hand: Hand, token: Tok, shared: &Sh
             revoke(world, token, shared);
             changed_dbt(world, replica);
         }
+        Effect::ClaimAdoption { serial, .. } => adopt::claim(world, replica, ser(*serial), token, false),
+        Effect::CondemnAdopted { serial, .. } => write_slot(world, ser(*serial), &job, false, |slot| slot.condemned = true),
         effect => unreachable!("{effect:?} is one event"),
     }
 }
@@ -157,6 +201,9 @@ fn write_status(world: &mut World, hand: Hand, job: &Job, ledger: Option<u32>, s
     if let Some(ledger) = ledger {
         world.object.ledger = ledger;
         if let Some(current) = shared.ledger(ledger).current {
+            if world.slot(ser(current.serial)).is_some_and(|slot| slot.forged) {
+                world.ghosts.broken |= census::UNPROVEN;
+            }
             world.ghosts.committed |= bit(tok(current.token));
         }
     }
@@ -179,6 +226,8 @@ fn reserve(world: &mut World, serial: Ser) {
         committed: false,
         retained: false,
         condemned: false,
+        adopted: false,
+        forged: false,
     });
 }
 
@@ -228,15 +277,25 @@ fn is_linked(world: &World, token: Tok) -> bool {
     world.tokens.get(usize::from(token)).is_some_and(|token| token.active && token.linked)
 }
 
+fn commit_untried(world: &mut World, replica: usize, hand: Hand, (serial, token): (Ser, Tok)) {
+    if world.slot(serial).is_some_and(|slot| slot.token == Some(token)) {
+        world.replicas[replica].phase = Phase::Half(hand, token);
+    }
+}
+
 /// Tries the string in the slot, and carries links over; the commit is an event of its own.
 fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, token): (Ser, Tok), inherits: bool, luck: Luck) {
     if world.slot(serial).is_none_or(|slot| slot.token != Some(token)) {
         return;
     }
-    if luck == Luck::Refused || !world.is_active(token) {
+    let forged = world.slot(serial).is_some_and(|slot| slot.forged);
+    if luck == Luck::Refused || forged || !world.is_active(token) {
+        if world.slot(serial).is_some_and(|slot| slot.adopted) {
+            world.replicas[replica].look = Some((super::Seen::Refused, world.tick));
+        }
         return refused(world, replica, hand, job);
     }
-    world.tokens[usize::from(token)].used = true;
+    world.used(token);
     world.tokens[usize::from(token)].linked |= inherits;
     world.replicas[replica].phase = Phase::Half(hand, token);
 }
@@ -254,7 +313,7 @@ fn verify(world: &mut World, replica: usize, hand: Hand, job: &Job, token: Token
         world.ghosts.refused |= bit(current);
         return refused(world, replica, hand, job);
     }
-    world.tokens[usize::from(current)].used = true;
+    world.used(current);
     world.replicas[replica].phase = Phase::Half(hand, tok(token));
 }
 
@@ -283,8 +342,13 @@ fn revoke(world: &mut World, token: Tok, shared: &Shared) {
     if (world.object.deleted.is_none() || retains) && held {
         world.ghosts.broken |= HARM;
     }
-    if world.elsewhere == Some(token) && !world.confirmed {
+    if world.elsewhere == Some(token) && !world.confirmed && !called {
         world.ghosts.broken |= census::HARM_ELSEWHERE;
+    }
+    let made_outside = world.tokens[usize::from(token)].made_outside;
+    let condemned = world.slots.iter().any(|slot| slot.token == Some(token) && slot.adopted && slot.condemned);
+    if made_outside && !condemned {
+        world.ghosts.broken |= census::UNCONDEMNED;
     }
     world.ghosts.touched |= bit(token);
     world.tokens[usize::from(token)].active = false;
@@ -312,6 +376,8 @@ fn leave_record(world: &mut World, serial: Ser, token: Tok) {
             committed: false,
             retained: true,
             condemned: false,
+            adopted: world.slot(serial).is_some_and(|slot| slot.adopted),
+            forged: false,
         });
     }
 }

@@ -5,6 +5,7 @@
 //! named by number. Must never hold a copy of a rule of the planner: a wrong planner is the shipped one with its eyes or
 //! hands altered (`mutation`).
 
+pub mod adopt;
 pub mod census;
 pub mod configuration;
 pub mod configurations;
@@ -66,8 +67,10 @@ pub struct Token {
     pub linked: bool,
     /// dbt says that it was made before 19 July 2023.
     pub legacy: bool,
-    /// The tick of the last use by [`World::remote`], 0 without one.
+    /// The tick of the last use by consumers that hold it without our target, 0 without one.
     pub used_at: u8,
+    /// Somebody else made it; its readers do not all read our target.
+    pub made_outside: bool,
 }
 
 /// A pod that takes the target by its environment: it holds what it read until its container restarts.
@@ -90,6 +93,34 @@ pub struct Slot {
     pub committed: bool,
     pub retained: bool,
     pub condemned: bool,
+    /// It is named after its token, which was taken over.
+    pub adopted: bool,
+    /// The string in it was made up around the token's uid.
+    pub forged: bool,
+}
+
+/// What the Secret of an adoption holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// No string.
+    #[default]
+    Nothing,
+    /// The string of a token.
+    Real(Tok),
+    /// A string that was made up around the uid of a token.
+    Forged(Tok),
+}
+
+/// What a replica remembers of its last look into that Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Seen {
+    Missing,
+    Fits(Tok),
+    FitsRival(Tok),
+    Unknown,
+    Refused,
+    Claimed(Tok),
+    StillHeld(Tok),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,6 +195,8 @@ pub struct Replica {
     pub consumers: Option<(Option<Pod>, u8)>,
     /// Tokens of which a read, newer than that change, said that they are not there.
     pub absent: Toks,
+    /// What was found in the Secret of an adoption, and at which tick; lost with the process.
+    pub look: Option<(Seen, u8)>,
     pub phase: Phase,
 }
 
@@ -176,6 +209,8 @@ pub enum Phase {
     Pending(Hand),
     /// A token was created (or verified, or its string was read), and the write that it is for comes next.
     Half(Hand, Tok),
+    /// The string that was read was made up around the uid of this token.
+    HalfForged(Hand, Tok),
 }
 
 /// A plan in hand: what to do, and whether what it rests on is still so.
@@ -258,6 +293,10 @@ pub struct World {
     pub elsewhere: Option<Tok>,
     /// Creates that will land later: serial and rows.
     pub delayed: Vec<(Ser, u8)>,
+    /// What the Secret of an adoption holds.
+    pub source: Source,
+    /// Another object holds the claim on the adopted token.
+    pub rival: bool,
     pub account_ready: bool,
     /// A person confirmed that unknown tokens are the cluster's own.
     pub confirmed: bool,
@@ -297,8 +336,19 @@ impl World {
             used_at: 0,
             linked: false,
             legacy: false,
+            made_outside: false,
         });
         u8::try_from(self.tokens.len() - 1).expect("few tokens")
+    }
+
+    /// Somebody uses the token.
+    pub fn used(&mut self, token: Tok) {
+        let tick = self.tick;
+        let token = &mut self.tokens[usize::from(token)];
+        token.used = true;
+        if token.made_outside {
+            token.used_at = tick;
+        }
     }
 
     /// The object has a new resourceVersion.
@@ -346,7 +396,7 @@ impl Phase {
     pub fn hand_mut(&mut self) -> Option<&mut Hand> {
         match self {
             Self::Idle => None,
-            Self::Pending(hand) | Self::Half(hand, _) => Some(hand),
+            Self::Pending(hand) | Self::Half(hand, _) | Self::HalfForged(hand, _) => Some(hand),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use stateright::{Model, Property};
 
-use super::configuration::{Configuration, MOST_CLOSED, May};
+use super::configuration::{Configuration, MOST_CLOSED, May, Start};
 use super::execute::{Luck, go};
 use super::outside::{self, Cache};
 use super::replica::{look, read_list};
 use super::shared::Shared;
 use super::start::start;
-use super::{Marked, NO_ROWS, ODD_ROWS, Phase, Ser, Target, Tok, World, census};
+use super::{Marked, NO_ROWS, ODD_ROWS, Phase, Ser, Source, Target, Tok, World, census};
 
 /// A configuration with what its states share.
 pub struct Checked {
@@ -39,12 +39,14 @@ pub enum Action {
     DeleteSlot(Ser),
     Remember,
     Recover,
+    RivalEnds,
 }
 
 impl Checked {
     pub fn new(configuration: Configuration) -> Self {
         let shared = Shared::new(configuration.mutation, configuration.hides, configuration.retirement.clone());
-        let shared = Shared { pods: configuration.may.contains(&May::Pods), ..shared };
+        let (pods, adopts) = (configuration.may.contains(&May::Pods), configuration.start == Start::Adopting);
+        let shared = Shared { pods, adopts, ..shared };
         Self { configuration, shared }
     }
 
@@ -80,10 +82,10 @@ impl Checked {
                     );
                 }
             }
-            Phase::Half(..) => actions.push(Action::Go(replica)),
+            Phase::Half(..) | Phase::HalfForged(..) => actions.push(Action::Go(replica)),
         }
         let lags = state.list_lags || state.object.is_some() || state.slots.is_some() || state.target.is_some();
-        let half = matches!(state.phase, Phase::Half(..)) || lags && state.phase != Phase::Idle;
+        let half = matches!(state.phase, Phase::Half(..) | Phase::HalfForged(..)) || lags && state.phase != Phase::Idle;
         if half && world.left.faults > 0 && self.may(May::Crash) {
             actions.push(Action::Restart(replica));
         }
@@ -165,6 +167,15 @@ impl Checked {
         if sets_back && between_attempts && world.snapshot.is_none() {
             actions.push(Action::Remember);
         }
+        let holds = world.slots.iter().any(|slot| slot.token == Some(0) && !slot.retained);
+        let adopting = [
+            (May::EmptySource, world.source != Source::Nothing),
+            (May::ForgeSource, matches!(world.source, Source::Real(_))),
+            (May::MoveReaders, world.elsewhere.is_some()),
+            (May::Rival, !world.rival && !holds && world.tokens.first().is_some_and(|token| token.active && token.made_outside)),
+        ];
+        let adopting = adopting.into_iter().filter(|(may, possible)| *possible && self.may(*may));
+        actions.extend(adopting.map(|(may, _)| Action::Happens(may)));
         let tokens = (0..).zip(&world.tokens).filter(|(_, token)| token.active && token.mark == Marked::Ours);
         for (token, _) in tokens {
             if self.may(May::Kill) {
@@ -201,6 +212,10 @@ impl Checked {
             May::Wipe => outside::wipe(world, &self.shared),
             May::SetLedgerBack => outside::set_ledger_back(world),
             May::Restore => outside::restore(world, &self.shared),
+            May::EmptySource => world.source = Source::Nothing,
+            May::ForgeSource => world.source = Source::Forged(0),
+            May::MoveReaders => world.elsewhere = None,
+            May::Rival => outside::rival_claims(world),
             _ => {}
         }
         match what {
@@ -270,6 +285,7 @@ impl Checked {
                 next.left.outside -= 1;
             }
             Action::Remember => outside::remember(&mut next),
+            Action::RivalEnds => outside::rival_ends(&mut next),
             Action::Recover => next.account_ready = true,
         }
         Some(next)
@@ -307,6 +323,9 @@ impl Model for Checked {
             actions.push(Action::MoveConsumer);
         }
         self.consumer_actions(world, actions);
+        if world.rival {
+            actions.push(Action::RivalEnds);
+        }
         if world.object.gone.is_none() {
             self.user_actions(world, actions);
             self.outside_actions(world, actions);

@@ -77,6 +77,18 @@ pub enum Mutation {
     CompromisedBeforePublish,
     /// Forgets that a retiring token is compromised, so that it has an overlap.
     ForgetCompromised,
+    /// Takes a token over because its uid stands in the string, and tries the string with no call.
+    AdoptByUid,
+    /// Does not try the string again after the claim.
+    NoSecondTry,
+    /// Revokes an adopted token without marking its slot first.
+    NoCondemnation,
+    /// Revokes an adopted token although dbt saw it used.
+    IgnoreUse,
+    /// Revokes, as a stray, an adopted token whose slot is lost.
+    SweepAdopted,
+    /// Revokes the token of a claim that was never committed.
+    RevokeClaimed,
 }
 
 /// What a wrong planner answers.
@@ -111,9 +123,7 @@ fn alter(mutation: Mutation, seen: &mut Observation) {
                 .is_none_or(|mark| before.slot(mark.serial).and_then(|slot| slot.token()).is_none_or(|held| held == token.id))
         }),
         Mutation::RebuildWithoutLabel if seen.ledger.is_blank() => {
-            for slot in seen.slots.iter_mut().filter(|slot| slot.token().is_some()) {
-                slot.committed = true;
-            }
+            seen.slots.iter_mut().filter(|slot| slot.token().is_some()).for_each(|slot| slot.committed = true);
         }
         Mutation::RebuildByList if seen.ledger.is_blank() => trust_absence(seen),
         Mutation::TrustAbsence => trust_absence(seen),
@@ -122,7 +132,7 @@ fn alter(mutation: Mutation, seen: &mut Observation) {
             true
         }),
         Mutation::CreateTargetWithContent if seen.target == Target::Missing => {
-            seen.target = Target::Ours(TargetState { token: None, rule: None, intact: true });
+            seen.target = Target::Ours(TargetState { token: None, rule: None, intact: true, taken_over: false });
         }
         Mutation::NoOverlap => forget_times(seen),
         Mutation::SkipCondemnation => {
@@ -168,7 +178,10 @@ fn alter(mutation: Mutation, seen: &mut Observation) {
                 true
             });
         }
-        _ => alter_consumers(mutation, seen),
+        _ => {
+            alter_consumers(mutation, seen);
+            alter_adoption(mutation, seen, &before);
+        }
     }
 }
 
@@ -195,6 +208,32 @@ fn alter_consumers(mutation: Mutation, seen: &mut Observation) {
         Mutation::HoldDeletes => declared(seen, |it| {
             it.deadline = it.deadline.map(|deadline| Deadline { then: OnDeadline::Delete, ..deadline });
         }),
+        _ => {}
+    }
+}
+
+fn alter_adoption(mutation: Mutation, seen: &mut Observation, before: &Observation) {
+    match mutation {
+        Mutation::IgnoreUse => tokens(seen, |token| {
+            token.last_used = None;
+            true
+        }),
+        Mutation::SweepAdopted => {
+            let current = before.ledger.current.map(|entry| entry.token);
+            let held: Vec<_> = before.slots.iter().filter_map(|slot| slot.token()).chain(current).collect();
+            tokens(seen, |token| {
+                if let Some(mark) = token.mark.as_mut().filter(|_| !held.contains(&token.id)) {
+                    mark.origin = dbt_token_planner::mark::Origin::Made;
+                    token.last_used = None;
+                }
+                true
+            });
+        }
+        Mutation::RevokeClaimed => {
+            for slot in seen.slots.iter_mut().filter(|slot| !slot.committed && !before.ledger.names(slot.serial)) {
+                slot.adopted = None;
+            }
+        }
         _ => {}
     }
 }
@@ -257,6 +296,15 @@ fn answer(mutation: Mutation, seen: &Observation, plan: &mut Plan, now: Timestam
         {
             plan.step = retire_at_once(seen, now).unwrap_or_else(|| plan.step.clone());
         }
+        (Mutation::AdoptByUid, Step::Act(Effect::ClaimAdoption { probes, .. } | Effect::Prove { probes, .. }))
+        | (Mutation::NoSecondTry, Step::Act(Effect::Prove { probes, .. })) => probes.clear(),
+        (Mutation::NoCondemnation, Step::Act(Effect::CondemnAdopted { serial, token, .. })) => {
+            if let Some(current) = seen.ledger.current {
+                let rule = seen.rule.clone().expect("the rule is known");
+                let (token, serial, successor) = (*token, *serial, current.serial);
+                plan.step = Step::Act(Effect::Retire { token, serial, successor, probes: Vec::new(), rule });
+            }
+        }
         (Mutation::LetGoFirst, Step::Act(Effect::Revoke { because: RevokedBecause::Deletion, .. })) => {
             plan.step = Step::Act(Effect::RemoveFinalizer(LetGo::Clean));
         }
@@ -277,7 +325,8 @@ fn prefer(ledger: &mut Ledger, token: dbt_token_planner::identity::TokenId) {
 fn retire_at_once(seen: &Observation, now: Timestamp) -> Option<Step> {
     let current = seen.ledger.current?;
     let mut seen = seen.clone();
-    seen.target = Target::Ours(TargetState { token: Some(current.token), rule: seen.rule.clone(), intact: true });
+    seen.target =
+        Target::Ours(TargetState { token: Some(current.token), rule: seen.rule.clone(), intact: true, taken_over: false });
     for slot in seen.slots.iter_mut().filter(|slot| slot.serial == current.serial) {
         slot.committed = true;
     }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects, Retirement};
+use dbt_token_planner::adoption::{AdoptPermissions, AdoptPolicy, Adoption, Finding, Fit, Holder, Look, Source};
+use dbt_token_planner::desired::{DeletionPolicy, Desired, Permission, Projects};
 use dbt_token_planner::grant::{AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
     AccountId, EnvironmentId, Fingerprint, Installation, OwnerUid, PermissionSet, ProjectId, RenderRule, Serial, TokenId,
     TokenUid, WriteCategory,
 };
 use dbt_token_planner::ledger::Ledger;
-use dbt_token_planner::mark::Mark;
+use dbt_token_planner::mark::{Mark, Origin};
 use dbt_token_planner::observation as seen;
 use dbt_token_planner::report::{Published, RetiringRecord};
 use dbt_token_planner::rotation::RotationPolicy;
@@ -34,6 +35,7 @@ pub struct View {
     pub absent: Toks,
     pub account_ready: bool,
     pub confirmed: bool,
+    pub look: Option<(super::Seen, u8)>,
 }
 
 impl View {
@@ -56,6 +58,7 @@ impl View {
             absent: replica.absent,
             account_ready: world.account_ready,
             confirmed: world.confirmed,
+            look: replica.look,
         }
     }
 }
@@ -121,7 +124,26 @@ pub fn rows_number(granted: &GrantRows) -> u8 {
     (0..4).find(|number| rows(*number) == *granted).expect("rows of this history")
 }
 
-fn desired(object: &Object, retirement: &Retirement) -> Desired {
+/// Where the string of an adoption is.
+pub fn source() -> Source {
+    Source { secret: "old".into(), key: "token".into() }
+}
+
+fn look(seen: super::Seen, tick: u8) -> Look {
+    let fit = |token, holder| Finding::Fits(vec![Fit { token: token_id(token), holder }]);
+    let finding = match seen {
+        super::Seen::Missing => Finding::Missing,
+        super::Seen::Fits(token) => fit(token, Holder::Nobody),
+        super::Seen::FitsRival(token) => fit(token, Holder::Object("finance/rival".into())),
+        super::Seen::Unknown => Finding::Fits(Vec::new()),
+        super::Seen::Refused => Finding::Refused { detail: "401".into() },
+        super::Seen::Claimed(token) => Finding::Claimed { token: token_id(token), by: "finance/rival".into() },
+        super::Seen::StillHeld(token) => Finding::StillHeld(token_id(token)),
+    };
+    Look { finding, taken_at: time(tick) }
+}
+
+fn desired(object: &Object, shared: &Shared) -> Desired {
     let permission = |permission_set| Permission { permission_set, projects: Projects::All, writable: BTreeSet::new() };
     Desired {
         account: "main".into(),
@@ -131,9 +153,10 @@ fn desired(object: &Object, retirement: &Retirement) -> Desired {
         verification_environment: None,
         allow_unproven: false,
         rotation: RotationPolicy::default(),
-        retirement: retirement.clone(),
+        retirement: shared.retirement.clone(),
         deletion_policy: policy(object),
         suspended: false,
+        adopt: shared.adopts.then(|| Adoption { source: source(), token: None, permissions: AdoptPermissions::Match }),
     }
 }
 
@@ -157,7 +180,8 @@ fn record(object: &Object) -> seen::Record {
 const LEGACY: i64 = 1_651_744_800;
 
 fn token(index: Tok, token: &Token) -> seen::Token {
-    let mark = |installation| Mark { installation, owner: owner().uid, serial: serial(token.serial) };
+    let origin = if token.made_outside { Origin::Adopted } else { Origin::Made };
+    let mark = |installation| Mark { installation, owner: owner().uid, serial: serial(token.serial), origin };
     seen::Token {
         id: token_id(index),
         uid: TokenUid::new(format!("uid{index}")),
@@ -190,6 +214,7 @@ fn slot(slot: &Slot) -> seen::Slot {
         retained: slot.retained,
         condemned: slot.condemned.then(seen::Condemnation::superseded),
         created_at: time(0),
+        adopted: slot.adopted.then(source),
     }
 }
 
@@ -198,16 +223,19 @@ fn target(target: Target) -> seen::Target {
         // Only Secrets with our label are watched.
         Target::Missing | Target::Released(_) => seen::Target::Missing,
         Target::Foreign => seen::Target::Foreign { manager: "kubectl".into() },
-        Target::Ours { token, intact } => {
-            seen::Target::Ours(seen::TargetState { token: token.map(token_id), rule: token.is_some().then(rule), intact })
-        }
+        Target::Ours { token, intact } => seen::Target::Ours(seen::TargetState {
+            token: token.map(token_id),
+            rule: token.is_some().then(rule),
+            intact,
+            taken_over: false,
+        }),
     }
 }
 
 /// When the list was read, and since when lists count. Where last uses do not count, only whether one is new is told.
 fn freshness(view: &View, shared: &Shared) -> (Timestamp, Timestamp) {
     let now = time(view.tick);
-    if shared.retirement.quiet_period.is_zero() {
+    if !shared.last_uses_count() {
         return (if view.fresh { now } else { earlier(now) }, now);
     }
     let read_at = time(view.listed_at);
@@ -254,6 +282,7 @@ fn account(view: &View, now: Timestamp, shared: &Shared) -> seen::Account {
             projects: AllowedProjects::All,
             writable: BTreeSet::from([WriteCategory::new("all")]),
             maximum_tokens: None,
+            adopt: AdoptPolicy::Proven,
         }],
         budget: seen::Budget { ordinary: seen::Allowance::Free, repair: seen::Allowance::Free },
         crowded_out: None,
@@ -277,7 +306,7 @@ pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
         finalizer: view.object.finalizer,
         rotate_at: asked(&view.object),
         compromised: asked(&view.object),
-        desired: Ok(desired(&view.object, &shared.retirement)),
+        desired: Ok(desired(&view.object, shared)),
         deletion_policy: policy(&view.object),
         ledger: shared.ledger(view.object.ledger).as_ref().clone(),
         record: record(&view.object),
@@ -287,6 +316,7 @@ pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
         rule: Some(rule()),
         consumers: consumers(view, shared),
         senior: None,
+        look: view.look.map(|(seen, tick)| look(seen, tick)),
         fresh_after: freshness(view, shared).1,
         trouble: None,
     }

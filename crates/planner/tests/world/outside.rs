@@ -1,5 +1,6 @@
 //! What others do: users, outsiders, consumers, time, and misfortune in the cluster or in dbt.
 
+use super::observe::token_id;
 use super::shared::Shared;
 use super::{BASE, Cached, FIRST_ROWS, Gone, Marked, OTHER_ROWS, Phase, Pod, Replica, Ser, Snapshot, Target, Tok, World, bit};
 
@@ -8,9 +9,28 @@ pub fn move_consumer(world: &mut World) {
     if let Target::Ours { token: Some(token), intact: true } | Target::Released(Some(token)) = world.target {
         world.consumer = Some(token);
         if world.is_active(token) {
-            world.tokens[usize::from(token)].used = true;
+            world.used(token);
         }
     }
+}
+
+/// Readers outside use the token that they hold.
+fn use_elsewhere(world: &mut World) {
+    if let Some(token) = world.elsewhere.filter(|token| world.is_active(*token)) {
+        world.used(token);
+    }
+}
+
+/// Another object claims the adopted token. The name of the slot is taken then.
+pub fn rival_claims(world: &mut World) {
+    world.rival = true;
+}
+
+/// It revokes the token, and closes its slot.
+pub fn rival_ends(world: &mut World) {
+    world.tokens[0].active = false;
+    world.rival = false;
+    world.elsewhere = None;
 }
 
 /// The pod is created, or its container restarts, and reads the target.
@@ -42,6 +62,7 @@ pub fn tick(world: &mut World) {
     world.tick += 1;
     world.left.ticks = world.left.ticks.saturating_sub(1);
     move_consumer(world);
+    use_elsewhere(world);
     use_remote(world);
 }
 
@@ -81,7 +102,9 @@ pub fn call_compromised(world: &mut World, shared: &Shared) {
     let ledger = shared.ledger(world.object.ledger);
     let newest = ledger.current.map_or(0, |current| current.serial.0 - BASE + 1);
     for (index, token) in (0..).zip(&world.tokens) {
-        if i64::from(token.serial) <= newest {
+        // One that is not adopted yet is not this object's, and one that was just adopted has no mark yet.
+        let adopted = ledger.names_token(token_id(index));
+        if token.serial > 0 && i64::from(token.serial) <= newest || adopted {
             world.ghosts.compromised |= bit(index);
         }
     }
@@ -193,6 +216,7 @@ pub fn restart(world: &mut World, replica: usize) {
         consumers: None,
         fresh: false,
         absent: 0,
+        look: None,
         phase: Phase::Idle,
         ..std::mem::take(replica)
     };

@@ -26,7 +26,7 @@ pub struct Job {
     pub slot: Option<Slot>,
     /// The published token, as the ledger named it.
     pub current: Option<Tok>,
-    /// What follows if dbt refuses.
+    /// What follows if dbt refuses, or in any case where that is the same.
     pub refusal: Option<u32>,
 }
 
@@ -115,6 +115,7 @@ fn record(report: &Report) -> Record {
 fn refusal(truth: &Observation, effect: &Effect, view: &View) -> Option<(Effect, Record)> {
     let outcome = match effect {
         Effect::Mint { .. } => Outcome::Rejected { message: "not on this plan".into() },
+        Effect::Rename { .. } => Outcome::Done,
         Effect::Prove { .. } | Effect::Retire { .. } => Outcome::Refused { why: Condemnation::refused("401") },
         _ => return None,
     };
@@ -141,6 +142,9 @@ pub fn subject(effect: &Effect) -> Option<Serial> {
         | Effect::Condemn { serial, .. }
         | Effect::LabelCommitted(serial)
         | Effect::Project { serial, .. }
+        | Effect::ClaimAdoption { serial, .. }
+        | Effect::Rename { serial, .. }
+        | Effect::CondemnAdopted { serial, .. }
         | Effect::CloseSlot(serial) => Some(*serial),
         _ => None,
     }
@@ -177,7 +181,7 @@ pub fn read_list(world: &mut World, replica: usize, shared: &Shared, left_out: u
     let replica = &mut world.replicas[replica];
     replica.list = Some(list);
     // Where last uses do not count, the age of a list counts only against the last change.
-    replica.listed_at = if shared.retirement.quiet_period.is_zero() { 0 } else { tick };
+    replica.listed_at = if shared.last_uses_count() { tick } else { 0 };
     replica.fresh = true;
 }
 

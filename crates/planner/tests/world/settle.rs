@@ -8,7 +8,7 @@ use super::observe::{View, tok};
 use super::outside::{self, land, move_consumer, tick};
 use super::replica::{Next, look, planned};
 use super::shared::Shared;
-use super::{BASE, Gone, Marked, Replica, Target, World, bit};
+use super::{BASE, Gone, Marked, Replica, Target, Tok, World, bit};
 
 /// More than any course within the bounds of the configurations needs; far fewer than a loop takes.
 pub const LONGEST: u16 = 90;
@@ -22,7 +22,9 @@ pub fn is_at_rest(world: &World, shared: &Shared) -> bool {
     let Some(current) = ledger.current.map(|entry| tok(entry.token)) else { return false };
     let newest = world.tokens.get(usize::from(current)).map_or(0, |token| token.serial);
     let left_over = (0..).zip(&world.tokens).any(|(index, token)| {
-        let ours = token.mark == Marked::Ours || world.ghosts.stored & bit(index) != 0;
+        // A claim on somebody else's token that was given back binds nothing any more.
+        let stored = world.ghosts.stored & bit(index) != 0 && !token.made_outside;
+        let ours = (token.mark == Marked::Ours || stored) && !is_given_up(world, index);
         let held = world.slots.iter().any(|slot| slot.token == Some(index) && !slot.committed);
         // Its slot was removed by somebody else, or the ledger was set back, and dbt saw it used: it waits for a successor of a higher serial.
         let lost = world.ghosts.was_set_back || world.ghosts.unslotted & bit(index) != 0;
@@ -46,9 +48,14 @@ pub fn is_at_rest(world: &World, shared: &Shared) -> bool {
         && is_young
         && (!left_over || ledger.set_back.is_some())
         && ledger.next.is_none()
-        && ledger.retiring.is_empty()
+        && ledger.retiring.iter().all(|entry| is_given_up(world, tok(entry.token)))
         && world.target == (Target::Ours { token: Some(current), intact: true })
         && world.object.record.published.is_some_and(|(token, _)| token == current)
+}
+
+/// An adopted token whose slot somebody deleted: it waits for ever, and a person revokes it in dbt.
+fn is_given_up(world: &World, token: Tok) -> bool {
+    world.tokens[usize::from(token)].made_outside && !world.slots.iter().any(|slot| slot.token == Some(token))
 }
 
 fn is_good_end(world: &World, shared: &Shared) -> bool {
@@ -57,7 +64,11 @@ fn is_good_end(world: &World, shared: &Shared) -> bool {
         Some(Gone::AtOnce | Gone::LeftBehind | Gone::Retained) => true,
         // Tokens that nobody can use may land after the end; the inventory of the account sweeps those.
         Some(Gone::Clean) => (0..).zip(&world.tokens).all(|(i, token)| {
-            !token.active || !ours(i, token.mark) || world.ghosts.committed & bit(i) == 0 || world.is_retained(i)
+            !token.active
+                || is_given_up(world, i)
+                || !ours(i, token.mark)
+                || world.ghosts.committed & bit(i) == 0
+                || world.is_retained(i)
         }),
         None => match world.target {
             Target::Foreign => true,
@@ -82,6 +93,21 @@ fn waits_for_a_person(world: &World, shared: &Shared) -> bool {
         })
 }
 
+/// Whether the object had its first token, so that nothing is adopted any more.
+fn shared_is_done(world: &World) -> bool {
+    world.ghosts.committed != 0
+}
+
+/// Nothing can be adopted from here, nothing was made instead, and nothing of the try is left.
+fn is_refused_adoption(world: &World, shared: &Shared) -> bool {
+    let ledger = shared.ledger(world.object.ledger);
+    let begun = ledger.current.is_some() || !ledger.retiring.is_empty();
+    let blocked = shared.adopts && world.object.deleted.is_none() && !begun && !super::adopt::is_possible(world);
+    blocked
+        && world.slots.iter().all(|slot| slot.retained)
+        && world.tokens.iter().all(|token| token.made_outside || !token.active)
+}
+
 /// The world with faults stopped: everything in flight is dropped or has landed, and one replica starts anew.
 fn calmed(world: &World) -> World {
     let mut world = world.clone();
@@ -90,6 +116,12 @@ fn calmed(world: &World) -> World {
     }
     world.replicas = vec![Replica::default()];
     world.account_ready = true;
+    world.rival = false;
+    if shared_is_done(&world) {
+        // The readers of an adopted token move sooner or later, and nobody puts it back.
+        world.source = super::Source::Nothing;
+        world.elsewhere = None;
+    }
     world.snapshot = None;
     world.left = super::Left::default();
     world.ghosts.broken = 0;
@@ -122,7 +154,7 @@ pub fn course(world: &World, shared: &Shared) -> Course {
         path.push(here);
         match step(&world, shared) {
             Some(next) => world = next,
-            None if is_good_end(&world, shared) => break Some(0),
+            None if is_good_end(&world, shared) || is_refused_adoption(&world, shared) => break Some(0),
             None => break None,
         }
     };
@@ -152,6 +184,7 @@ pub fn step(world: &World, shared: &Shared) -> Option<World> {
             outside::catch_up(&mut next);
             Some(next)
         }
+        Next::Rest { .. } if is_refused_adoption(world, shared) => None,
         Next::Rest { wakes: true, .. } if world.tick < 60 && !lingers(world, shared) => {
             tick(&mut next);
             Some(next)

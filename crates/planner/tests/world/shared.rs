@@ -75,12 +75,28 @@ pub struct Shared {
     pub retirement: Retirement,
     /// There may be a pod; otherwise nobody has to look for one.
     pub pods: bool,
+    /// A token that exists shall be taken over.
+    pub adopts: bool,
 }
 
 impl Shared {
+    /// Whether it matters when a token was used last: always for one that somebody else made.
+    pub fn last_uses_count(&self) -> bool {
+        self.adopts || !self.retirement.quiet_period.is_zero()
+    }
+
     pub fn new(mutation: Option<Mutation>, hides: bool, retirement: Retirement) -> Self {
-        let (ledgers, jobs) = (Interner::new(), Interner::new());
-        Self { ledgers, jobs, plans: Memo::new(), courses: Memo::new(), mutation, hides, retirement, pods: false }
+        Self {
+            ledgers: Interner::new(),
+            jobs: Interner::new(),
+            plans: Memo::new(),
+            courses: Memo::new(),
+            mutation,
+            hides,
+            retirement,
+            pods: false,
+            adopts: false,
+        }
     }
 
     pub fn ledger(&self, number: u32) -> Arc<Ledger> {

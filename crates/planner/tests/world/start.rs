@@ -2,7 +2,7 @@
 
 use super::configuration::{Configuration, Lag, Start};
 use super::shared::Shared;
-use super::{Cached, FIRST_ROWS, Ghosts, Left, Marked, Object, Record, Replica, Target, World, observe, settle};
+use super::{Cached, FIRST_ROWS, Ghosts, Left, Marked, Object, Record, Replica, Source, Target, Token, World, observe, settle};
 
 fn blank(configuration: &Configuration, shared: &Shared) -> World {
     let ledger = shared.ledgers.number(Default::default());
@@ -28,6 +28,8 @@ fn blank(configuration: &Configuration, shared: &Shared) -> World {
         elsewhere: None,
         delayed: Vec::new(),
         account_ready: true,
+        source: Source::Nothing,
+        rival: false,
         confirmed: false,
         snapshot: None,
         replicas: vec![Replica::default()],
@@ -39,7 +41,7 @@ fn blank(configuration: &Configuration, shared: &Shared) -> World {
 /// The first state of a configuration.
 pub fn start(configuration: &Configuration, shared: &Shared) -> World {
     let mut world = blank(configuration, shared);
-    if configuration.start != Start::New {
+    if !matches!(configuration.start, Start::New | Start::Adopting) {
         let unbroken = Shared::new(None, false, configuration.retirement.clone());
         world.object.ledger = unbroken.ledgers.number(Default::default());
         while let Some(next) = settle::step(&world, &unbroken) {
@@ -55,6 +57,22 @@ pub fn start(configuration: &Configuration, shared: &Shared) -> World {
     }
     match configuration.start {
         Start::New => {}
+        Start::Adopting => {
+            world.tokens.push(Token {
+                serial: 0,
+                mark: Marked::Nothing,
+                active: true,
+                rows: FIRST_ROWS,
+                used: true,
+                used_at: 0,
+                // Somebody has linked a Semantic Layer credential to it.
+                linked: true,
+                legacy: false,
+                made_outside: true,
+            });
+            world.source = Source::Real(0);
+            world.elsewhere = Some(0);
+        }
         Start::Settled => {
             world.ghosts.stored |= 1;
             // Somebody has linked a Semantic Layer credential to it.

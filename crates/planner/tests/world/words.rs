@@ -13,7 +13,7 @@ pub fn line(world: &World, shared: &Shared) -> String {
     let ledger = shared.ledger(world.object.ledger);
     let entry = |entry: &Entry| format!("{}:{}", ser(entry.serial), tok(entry.token));
     let slot = |slot: &Slot| {
-        let marks = [(slot.committed, 'C'), (slot.retained, 'R'), (slot.condemned, 'X')];
+        let marks = [(slot.committed, 'C'), (slot.retained, 'R'), (slot.condemned, 'X'), (slot.adopted, 'A')];
         let marks: String = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
         format!("{}:{:?}{marks}", slot.serial, slot.token)
     };
@@ -21,12 +21,16 @@ pub fn line(world: &World, shared: &Shared) -> String {
     let phase = |replica: &Replica| match replica.phase {
         Phase::Idle => "-".to_owned(),
         Phase::Pending(hand) => words(&shared.jobs.value(hand.job)),
+        Phase::HalfForged(hand, token) => format!("half {} with a made-up {token}", words(&shared.jobs.value(hand.job))),
         Phase::Half(hand, token) => format!("half {} with {token}", words(&shared.jobs.value(hand.job))),
     };
     format!(
-        "t{} {} ledger {}/{:?}/{:?}/{:?}{} record {:?} target {:?} slots {:?} tokens {:?} consumer {:?} {:?} {:?} replicas {:?}",
+        "t{} {} source {:?} rival {} elsewhere {:?} ledger {}/{:?}/{:?}/{:?}{} record {:?} target {:?} slots {:?} tokens {:?} consumer {:?} {:?} {:?} replicas {:?}",
         world.tick,
         if world.object.deleted.is_some() { format!("deleted {:?}", world.object.gone) } else { String::new() },
+        world.source,
+        world.rival,
+        world.elsewhere,
         ledger.serial,
         ledger.next.as_ref().map(|attempt| attempt.serial.0 - BASE + 1),
         ledger.current.as_ref().map(entry),

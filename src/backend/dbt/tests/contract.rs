@@ -273,9 +273,6 @@ async fn probe_of(exchange: &Exchange) -> bool {
 fn unused(exchange: &Exchange) -> bool {
     matches!(
         exchange.name.as_str(),
-        "project_get"
-            | "semantic_layer_mapping_delete"
-            | "semantic_layer_mappings_list"
-            | "service_token_permissions_list"
+        "project_get" | "semantic_layer_mapping_delete" | "semantic_layer_mappings_list" | "service_token_permissions_list"
     )
 }
