@@ -230,9 +230,17 @@ fn alter_adoption(mutation: Mutation, seen: &mut Observation, before: &Observati
             });
         }
         Mutation::RevokeClaimed => {
+            let mut claimed = Vec::new();
             for slot in seen.slots.iter_mut().filter(|slot| !slot.committed && !before.ledger.names(slot.serial)) {
                 slot.adopted = None;
+                claimed.extend(slot.token());
             }
+            tokens(seen, |token| {
+                if let Some(mark) = token.mark.as_mut().filter(|_| claimed.contains(&token.id)) {
+                    mark.origin = dbt_token_planner::mark::Origin::Made;
+                }
+                true
+            });
         }
         _ => {}
     }
