@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::case::{Case, cases};
 use crate::support::scene::Scene;
-use crate::support::wait::{LIMIT, until};
+use crate::support::wait::{LIMIT, next_second, until};
 
 pub fn cases() -> Vec<Case> {
     cases!(Shared:
@@ -54,6 +54,7 @@ async fn of_two_objects_that_name_one_secret_the_older_writes_it(scene: &Scene) 
     let string = scene.published("ci").await;
     let mut second = scene.token("second", runner());
     second["spec"]["secret"]["name"] = json!("ci-dbt");
+    next_second().await;
     crate::support::stage::apply(&scene.stage.client(), &second).await;
     let stalled = scene.expect("second", "Stalled", "True", "SecretConflict").await;
     assert!(stalled.message.contains("the older ServiceToken ci already writes Secret ci-dbt"), "{}", stalled.message);
@@ -120,6 +121,7 @@ async fn of_two_accounts_for_one_dbt_the_older_serves(scene: &Scene) {
     let second = format!("{}-again", scene.account);
     let mut account = scene.account_manifest();
     account["metadata"]["name"] = json!(second);
+    next_second().await;
     scene.apply(&account).await;
     let expect = async |reason: &str| {
         until(LIMIT, &format!("DbtAccount {second} is {reason}"), async || {
@@ -146,6 +148,7 @@ async fn a_namespace_may_have_only_so_many_tokens(scene: &Scene) {
     scene.connect(|spec| spec["grants"][0]["maxTokens"] = json!(1)).await;
     scene.apply(&scene.token("first", runner())).await;
     scene.published("first").await;
+    next_second().await;
     scene.apply(&scene.token("second", runner())).await;
     let stalled = scene.expect("second", "Stalled", "True", "TokenLimitReached").await;
     assert!(stalled.message.contains(&scene.namespace), "{}", stalled.message);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 /// How often a condition is asked: often enough not to slow a test down, rarely enough not to load the machine.
 const EVERY: Duration = Duration::from_millis(50);
 
@@ -18,6 +20,14 @@ pub async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() ->
             Err(_) => tokio::time::sleep(EVERY).await,
         }
     }
+}
+
+/// Waits until what is created next is younger than everything that was created so far: times of creation have whole
+/// seconds, and of two objects of one second chance decides which is the older.
+pub async fn next_second() {
+    let begun = Timestamp::now().as_second();
+    let is_later = async || if Timestamp::now().as_second() > begun { Ok(()) } else { Err("the same second".to_owned()) };
+    until(LIMIT, "the next second begins", is_later).await;
 }
 
 /// Does something again and again until its task is aborted.
