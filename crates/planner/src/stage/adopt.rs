@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::adoption::{self, AdoptPermissions, AdoptPolicy, AdoptRefusal, Adoption, Finding, Fit, Holder, Source};
+use crate::adoption::{self, AdoptPermissions, AdoptPolicy, AdoptRefusal, Adoption, Finding, Fit, Holder, Look, Source};
 use crate::desired::Desired;
 use crate::effect::{Effect, LedgerEntry, Need};
 use crate::gate;
@@ -17,7 +17,7 @@ use crate::identity::{Serial, TokenId};
 use crate::ledger::{Attempt, Cause, Entry, Opening};
 use crate::link::Inheritance;
 use crate::mark::{Mark, Origin};
-use crate::observation::{Life, Observation, OpenAccount, Slot, Target, Token};
+use crate::observation::{Life, Observation, OpenAccount, Reading, Slot, Target, Token};
 use crate::permission::Probe;
 use crate::plan::{Block, Step, Turn, Wait};
 use crate::stage::mint::PATIENCE_FOR_MISSING;
@@ -26,6 +26,9 @@ use crate::stage::write;
 
 /// The oldest list in which a held string is looked for. An object that waits for a person asks for one as often.
 const OLDEST_LIST: Duration = Duration::from_secs(5 * 60);
+
+/// Serials are whole seconds.
+const WITHIN_THE_SECOND: Duration = Duration::from_secs(1);
 
 /// What the stage needs to know.
 struct Facts<'a> {
@@ -127,7 +130,7 @@ fn claim(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
     if observation.target == Target::Missing && !is_in_place(facts.desired, &facts.adoption.source) {
         return Ok(Turn::act(Effect::ClaimTarget));
     }
-    let Some(look) = observation.look.as_ref().filter(|look| look.is_believed(facts.now)) else {
+    let Some(look) = observation.look.as_ref().filter(|look| look.is_believed(facts.now) && !is_outdated(facts, look)) else {
         return Ok(inspect(facts, attempt));
     };
     let until = look.until();
@@ -135,6 +138,9 @@ fn claim(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
         Ok(fits) => fits,
         Err(turn) => return Err(wake(turn, until)),
     };
+    if lacks_the_token(facts.adoption, fits) {
+        list_is_younger(facts, attempt)?;
+    }
     let fit = adoption::choose(facts.adoption, fits).map_err(|refusal| refused(refusal, Some(until)))?;
     let token = observation.fresh_tokens().and_then(|tokens| tokens.get(&fit.token)).filter(|token| token.active);
     // It has gone since the look.
@@ -154,6 +160,30 @@ fn inspect(facts: &Facts<'_>, attempt: &Attempt) -> Turn {
         return Turn::read(Need::Tokens(since.max(facts.observation.fresh_after)));
     }
     Turn::act(Effect::InspectSource(facts.adoption.source.clone()))
+}
+
+/// Whether no token was found, and dbt was asked for its tokens since.
+fn is_outdated(facts: &Facts<'_>, look: &Look) -> bool {
+    let found_none = matches!(&look.finding, Finding::Fits(fits) if lacks_the_token(facts.adoption, fits));
+    found_none && matches!(&facts.account.tokens, Reading::Known { taken_at, .. } if *taken_at > look.taken_at)
+}
+
+fn lacks_the_token(adoption: &Adoption, fits: &[Fit]) -> bool {
+    adoption.token.map_or(fits.is_empty(), |wanted| fits.iter().all(|fit| fit.token != wanted))
+}
+
+/// A string is called nobody's only by a list from after the second in which the attempt was opened: a list of that second
+/// may have come before the token.
+fn list_is_younger(facts: &Facts<'_>, attempt: &Attempt) -> Result<(), Turn> {
+    let over = Timestamp::from_second(attempt.serial.0.saturating_add(1)).unwrap_or(Timestamp::MIN);
+    // Serials may be ahead of the clock; then the usual age has to do.
+    if over > later(facts.now, WITHIN_THE_SECOND) || facts.account.tokens.since(over).is_some() {
+        return Ok(());
+    }
+    Err(match facts.now < over {
+        true => Turn::Take(Step::Wait(Wait::AdoptSource), Some(over)),
+        false => Turn::read(Need::Tokens(over.max(facts.observation.fresh_after))),
+    })
 }
 
 fn wake(turn: Turn, until: Timestamp) -> Turn {

@@ -82,6 +82,31 @@ fn a_look_is_repeated_when_it_is_old_or_its_token_has_gone() {
 }
 
 #[test]
+fn a_string_is_nobodys_only_by_a_list_from_after_the_second_of_the_attempt() {
+    let looked = |opened: i64, listed_ms: i64, fits: &[i64], token: Option<i64>| {
+        let it = wanted().claimed().attempt(at(opened).as_second(), Cause::First, 0).unmarked(17).unmarked(18).fitting(fits);
+        let it = it.with_desired(|desired| desired.adopt.as_mut().expect("something is adopted").token = token.map(TokenId));
+        it.with(|it| it.fresh_after = Timestamp::MIN).with_account(|account| {
+            if let Reading::Known { taken_at, .. } = &mut account.tokens {
+                *taken_at = at(0) + jiff::SignedDuration::from_millis(listed_ms);
+            }
+        })
+    };
+    let nobodys = "blocked Adopt the string in old/token belongs to no active token of the account until +59";
+    check(&looked(-5, -4999, &[], None), "read tokens");
+    check(&looked(-5, -4000, &[], None), nobodys);
+    check(&looked(-5, -4999, &[17], None), "claim_adoption now-5:17 with 1 calls");
+    check(&looked(-5, -4999, &[17], Some(18)), "read tokens");
+    check(&looked(-5, -4000, &[17], Some(18)), "blocked Adopt the string in old/token does not belong to token 18 until +59");
+    check(&looked(0, -1500, &[], None), "wait AdoptSource until +1");
+    check(&looked(9, -1500, &[], None), nobodys);
+    // A list that came after the look may know more.
+    check(&looked(-5, -1000, &[], None), nobodys);
+    check(&looked(-5, -500, &[], None), "inspect_source old/token");
+    check(&looked(-5, -500, &[17], None), "claim_adoption now-5:17 with 1 calls");
+}
+
+#[test]
 fn what_is_not_there_is_waited_for_two_minutes() {
     let missing = |age: i64| begun().found(Finding::Missing, 5).with(|it| it.created_at = at(-age));
     check(&missing(30), "wait AdoptSource until +55");
