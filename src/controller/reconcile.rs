@@ -36,6 +36,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// How soon a look at an account is tried again after a failure of the API server or of dbt.
 const ACCOUNT_RETRY: Duration = Duration::from_secs(10);
 
+/// How soon work is tried again that was not done because the lease was not renewed in time. It may still be ours; if it is
+/// not, the process ends before.
+const LEASE_RETRY: Duration = Duration::from_secs(5);
+
 /// Works on one object until there is nothing to do now, and says when to look again.
 pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -> Action {
     for _ in 0..MAXIMUM_STEPS {
@@ -47,9 +51,9 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
         let Some(seen) = observe(context, reference, now) else { return Action::await_change() };
         let plan = plan(&seen.observation, now);
         match &plan.step {
-            Step::Act(effect) if !context.leadership.holds() => {
-                tracing::info!(effect = effect.word(), "not run, since this process no longer leads");
-                return Action::await_change();
+            Step::Act(effect) if !context.leadership.holds(context.clock.now()) => {
+                tracing::info!(effect = effect.word(), "not run, since this process does not lead now");
+                return Action::requeue(LEASE_RETRY);
             }
             Step::Act(effect) => {
                 if act(context, &seen, effect, &plan).await == Next::Later {
@@ -217,8 +221,8 @@ fn delay(now: Timestamp, time: Timestamp) -> Duration {
 /// Works on one account, and says when to look again.
 pub async fn reconcile_account(context: &Context, account: &DbtAccount) -> Action {
     let name = account.name_any();
-    if !context.leadership.holds() {
-        return Action::await_change();
+    if !context.leadership.holds(context.clock.now()) {
+        return Action::requeue(LEASE_RETRY);
     }
     let now = context.clock.now();
     match context.accounts.reconcile(&name).await {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use kube_lease_manager::LeaseManagerError;
 
-use super::leader::Leadership;
+use super::leader::{Campaign, Leadership};
 use super::{Settings, run};
 use crate::cluster::failure::Failure;
 use crate::cluster::names;
@@ -85,7 +85,7 @@ pub async fn start(
     let connect = |error: kube::Error| StartError::Connection { detail: Failure::from(error).detail };
     let client = Client::try_default().await.map_err(connect)?;
     let installation = installation(&client, &options).await?;
-    let leadership = leadership(&client, &options).await?;
+    let (campaign, leadership) = campaign(&client, &options).await?;
     tracing::info!(%installation, namespace = options.namespace, "starting");
     let settings = Settings {
         namespace: options.namespace,
@@ -95,6 +95,7 @@ pub async fn start(
         allow_insecure_endpoints: options.allow_insecure_endpoints,
     };
     run(client, settings, leadership, metrics, health, stop).await;
+    campaign.resign().await;
     Ok(())
 }
 
@@ -112,8 +113,8 @@ async fn namespace_uid(client: &Client, namespace: &str) -> Result<String, Start
     found.uid().ok_or_else(|| StartError::NoUid { namespace: namespace.to_owned() })
 }
 
-async fn leadership(client: &Client, options: &Options) -> Result<Leadership, StartError> {
-    let Some(lease) = &options.lease else { return Ok(Leadership::alone()) };
-    let campaign = Leadership::campaign(client.clone(), &options.namespace, lease, &options.identity).await;
+async fn campaign(client: &Client, options: &Options) -> Result<(Campaign, Leadership), StartError> {
+    let Some(lease) = &options.lease else { return Ok((Campaign::none(), Leadership::alone())) };
+    let campaign = Campaign::begin(client.clone(), &options.namespace, lease, &options.identity).await;
     campaign.map_err(|source| StartError::Lease { lease: lease.clone(), namespace: options.namespace.clone(), source })
 }

@@ -11,6 +11,7 @@ mod counts;
 mod deletion;
 mod faults;
 mod handover;
+mod leadership;
 mod lifecycle;
 mod manifests;
 mod policy;
@@ -53,6 +54,7 @@ fn cases() -> Vec<Case> {
     let modules = [
         manifests::cases(),
         adoption::cases(),
+        leadership::cases(),
         handover::cases(),
         counts::cases(),
         chart::cases(),

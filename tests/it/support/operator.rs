@@ -17,6 +17,8 @@ use super::wait::{LIMIT, until};
 pub struct OperatorOptions {
     /// Whether it takes part in the election.
     pub leader_election: bool,
+    /// Its name in the election; replicas must differ.
+    pub identity: Option<&'static str>,
     /// Further arguments.
     pub arguments: Vec<String>,
     /// It is killed, by SIGKILL, the moment it logs its n-th effect as done.
@@ -35,6 +37,7 @@ pub struct Operator {
 struct Heard {
     address: Option<String>,
     effects: Vec<String>,
+    leads: bool,
     ended: bool,
 }
 
@@ -42,7 +45,8 @@ impl Operator {
     /// Starts it and waits until it serves its probes.
     pub async fn start(namespace: &str, kubeconfig: &Path, log: PathBuf, options: &OperatorOptions) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dbt-token-operator"))
-            .args(["run", "--namespace", namespace, "--identity", "operator-0", "--http-address", "127.0.0.1:0"])
+            .args(["run", "--namespace", namespace, "--http-address", "127.0.0.1:0"])
+            .args(["--identity", options.identity.unwrap_or("operator-0")])
             .args(["--log-format", "text", "--log", "debug"])
             .args(["--leader-election", if options.leader_election { "true" } else { "false" }])
             .args(&options.arguments)
@@ -78,6 +82,18 @@ impl Operator {
     /// Ends it; there is nothing that it would have to finish.
     pub fn stop(&self) {
         self.kill();
+    }
+
+    /// Sends it a signal, by the name that kill(1) knows.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.lock().expect("no holder panics").id();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().expect("there is a kill");
+        assert!(sent.success(), "signal {name} to process {id}");
+    }
+
+    /// Whether its log said that it leads.
+    pub fn leads(&self) -> bool {
+        self.heard.lock().expect("no holder panics").leads
     }
 
     /// The effects that its log calls done, in order, without those of other objects.
@@ -122,6 +138,8 @@ fn listen(output: impl std::io::Read, log: &Path, (heard, child, limit): (Arc<Mu
             if limit.is_some_and(|limit| heard.effects.len() >= limit) {
                 let _ended = child.lock().expect("no holder panics").kill();
             }
+        } else if line.contains("this process leads") {
+            heard.lock().expect("no holder panics").leads = true;
         } else if line.contains("serving /livez") {
             let address = line.rsplit_once("address=").map(|(_, address)| address.trim().to_owned());
             heard.lock().expect("no holder panics").address = address;
