@@ -149,9 +149,9 @@ impl Client {
 }
 
 /// What both kinds of connection can do.
-trait Stream: Read + Write {}
+trait Stream: Read + Write + Send {}
 
-impl<T: Read + Write> Stream for T {}
+impl<T: Read + Write + Send> Stream for T {}
 
 fn converse(stream: &mut dyn Stream, request: &str) -> std::io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes())?;

@@ -7,6 +7,7 @@
 pub mod bench;
 mod cargo;
 pub mod codegen;
+pub mod consumers;
 pub mod control_plane;
 pub mod demo;
 pub mod go;

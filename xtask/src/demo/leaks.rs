@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// One place that was searched.
 #[derive(Debug)]
 pub(super) struct Emitted {
@@ -35,21 +38,13 @@ impl Emitted {
 pub(super) fn needles(tokens: &[String]) -> Vec<String> {
     let mut needles = Vec::new();
     for token in tokens {
-        needles.push(base64(token.as_bytes()));
+        // Without the last characters, which change with what follows.
+        let whole = token.len() / 3 * 3;
+        needles.push(STANDARD.encode(&token.as_bytes()[..whole]));
         // The prefix and the seven characters of the uid stand in every list of dbt.
         needles.push(token.strip_prefix("dbtc_").and_then(|rest| rest.get(7..)).unwrap_or(token).to_owned());
     }
     needles
-}
-
-/// Without the last characters, which change with what follows.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = bytes.chunks_exact(3).flat_map(|chunk| {
-        let number = chunk.iter().fold(0_usize, |number, &byte| number << 8 | usize::from(byte));
-        [18, 12, 6, 0].map(|shift| char::from(ALPHABET[number >> shift & 63]))
-    });
-    digits.collect()
 }
 
 #[cfg(test)]
