@@ -10,6 +10,7 @@ mod chart;
 mod counts;
 mod deletion;
 mod faults;
+mod fleet;
 mod handover;
 mod leadership;
 mod lifecycle;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
 /// The longest first.
 fn cases() -> Vec<Case> {
     let modules = [
+        fleet::cases(),
         manifests::cases(),
         adoption::cases(),
         leadership::cases(),

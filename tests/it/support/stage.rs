@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
-use xtask::control_plane::{ControlPlane, Options};
+use xtask::control_plane::{ControlPlane, Options, Pods};
 
 use super::operator::{Operator, OperatorOptions};
 use super::wait::{LIMIT, until};
@@ -26,10 +26,19 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts a plane and applies the CRDs.
+    /// Starts a plane without nodes and applies the CRDs.
     pub async fn start() -> Self {
-        let plane = tokio::task::spawn_blocking(|| {
-            let plane = ControlPlane::start(&Options::default()).expect("the control plane starts");
+        Self::start_with(Pods::Accepted).await
+    }
+
+    /// Starts a plane, with one node if pods shall run, and applies the CRDs.
+    pub async fn start_with(pods: Pods) -> Self {
+        let plane = tokio::task::spawn_blocking(move || {
+            let options = Options { pods, ..Options::default() };
+            let mut plane = ControlPlane::start(&options).expect("the control plane starts");
+            if pods == Pods::Run {
+                plane.add_node("node").expect("the node is ready");
+            }
             let crds = repository().join("crds");
             plane.run_kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()]).expect("the CRDs are accepted");
             plane.run_kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).expect("the CRDs are served");
@@ -131,6 +140,11 @@ impl Stage {
     /// The kubeconfig of an admin.
     pub fn kubeconfig(&self) -> PathBuf {
         self.ground.with_plane(|plane| plane.kubeconfig().to_path_buf())
+    }
+
+    /// The path of kubectl.
+    pub fn kubectl_program(&self) -> PathBuf {
+        self.ground.with_plane(|plane| plane.kubectl().to_path_buf())
     }
 
     /// Runs kubectl as admin; its output, or what it complained about.

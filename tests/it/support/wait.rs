@@ -11,13 +11,18 @@ const EVERY: Duration = Duration::from_millis(50);
 pub const LIMIT: Duration = Duration::from_secs(90);
 
 /// Asks until the answer is `Ok`, and panics with the last other answer when the limit is over.
-pub async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T>(limit: Duration, what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    until_with(EVERY, limit, what, ask).await
+}
+
+/// The same for a question that costs more than most, and is asked less often.
+pub async fn until_with<T>(every: Duration, limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
         match ask().await {
             Ok(value) => return value,
             Err(last) if started.elapsed() >= limit => panic!("{what}: not within {} s; last seen: {last}", limit.as_secs()),
-            Err(_) => tokio::time::sleep(EVERY).await,
+            Err(_) => tokio::time::sleep(every).await,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, Semaphore};
+use xtask::control_plane::Pods;
 
 use super::operator::{Operator, OperatorOptions};
 use super::secrecy::Needles;
@@ -59,6 +60,18 @@ impl World {
             None => Ground::start().await,
         };
         Arc::new(Stage::new(ground, self.number()).await.with_turn(turn))
+    }
+
+    /// A plane with a node on which pods run, for one test alone, without an operator.
+    pub async fn with_nodes(&self) -> Arc<Stage> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
+        Arc::new(Stage::new(Ground::start_with(Pods::Run).await, self.number()).await.with_turn(turn))
+    }
+
+    /// Ends such a plane.
+    pub async fn end_of(&self, stage: Arc<Stage>) {
+        self.scan(&stage).await;
+        stage.end();
     }
 
     /// Takes a plane back for the next test.
