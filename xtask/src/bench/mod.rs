@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cargo::{self, Profile};
-use crate::control_plane::{Afterwards, Supervised};
+use crate::control_plane::{Afterwards, Pods, Supervised};
 use crate::private_file;
 use crate::site::{self, Site, emulator::Emulator, install, operator::Operator};
 use crate::wait;
@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     println!("building operator, emulator and bare client as they are shipped (some minutes from nothing)");
     let programs = cargo::build(Profile::Release).map_err(site::Error::from)?;
     println!("starting the control plane");
-    let mut site = Site::on_a_plane()?;
+    let mut site = Site::on_a_plane(Pods::Accepted)?;
     install::install(&site.kubectl)?;
     let bench = Bench { programs, objects: arguments.objects as usize, workers: arguments.concurrency.into() };
     let authority = site.plane.as_ref().map(|plane| plane.ca_pem().to_owned()).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::site;
 use crate::site::kubectl::Kubectl;
 
 /// Far above the second or two that it takes on an idle machine.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long the old token of the edit stays valid: long enough to be seen, short enough to be waited for.
 const OVERLAP: &str = "5s";
@@ -34,15 +34,16 @@ pub(super) fn perform(story: &mut Story, stage: &Stage) -> Result<(), Error> {
     play.await_tokens(story)?;
     play.consume(story)?;
     play.edit(story)?;
+    play.replace_legacy(story)?;
     play.delete(story)?;
     play.search_for_leaks(story)?;
     play.conclude(story)
 }
 
-struct Play<'a> {
-    kubectl: &'a Kubectl,
+pub(super) struct Play<'a> {
+    pub(super) kubectl: &'a Kubectl,
+    pub(super) stage: &'a Stage,
     dbt: Dbt<'a>,
-    stage: &'a Stage,
 }
 
 impl Play<'_> {
@@ -246,7 +247,7 @@ impl Play<'_> {
         Ok(self.object(reader)?["status"]["token"]["id"].as_i64().unwrap_or_default())
     }
 
-    fn expect(&self, token: &str, status: u16, claim: &str) -> Result<(), Error> {
+    pub(super) fn expect(&self, token: &str, status: u16, claim: &str) -> Result<(), Error> {
         match self.dbt.jobs(token)?.status {
             found if found == status => Ok(()),
             found => Err(Error::NotTrue(format!("{claim}; dbt answered {found}"))),

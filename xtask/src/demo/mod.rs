@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `story` | what is printed |
 //! | `acts` | what happens, one function an act |
+//! | `legacy` | the act that needs a file of its own: an old token is taken over and replaced under a running consumer |
 //! | `reader` | the consumers |
 //! | `order` | what the logs say about the order of things |
 //! | `leaks` | the search for tokens in what was emitted |
 
 mod acts;
 mod leaks;
+mod legacy;
 mod order;
 mod reader;
 mod story;
@@ -22,7 +24,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::cargo::{self, Profile};
-use crate::control_plane::Binaries;
+use crate::consumers;
+use crate::control_plane::{Binaries, NodeBinaries, Pods};
 use crate::site::{self, Site, emulator::Emulator, install, operator::Operator};
 use crate::wait;
 use story::Story;
@@ -45,6 +48,9 @@ pub enum Error {
     /// Something could not be started or used.
     #[error("the demo cannot go on")]
     Site(#[from] site::Error),
+    /// The consumers that watch a rotation.
+    #[error("the consumers cannot go on")]
+    Consumers(#[from] consumers::Error),
     /// Something did not happen.
     #[error("{what}: not within {}", wait::spoken(*limit))]
     TooSlow {
@@ -130,11 +136,12 @@ fn set_up(story: &mut Story, arguments: &Arguments) -> Result<Stage, Error> {
 }
 
 fn start_plane(story: &mut Story) -> Result<Site, Error> {
-    story.say("the programs of the control plane, with Go (six minutes, once for a version)");
+    story.say("the programs of the control plane, with Go (seven minutes, once for a version)");
     Binaries::find_or_build().map_err(site::Error::from)?;
+    NodeBinaries::find_or_build().map_err(site::Error::from)?;
     story.chapter("Starting");
-    story.say("a control plane: etcd, kube-apiserver, kube-controller-manager (some seconds)");
-    let site = Site::on_a_plane()?;
+    story.say("a control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok in place of nodes");
+    let site = Site::on_a_plane(Pods::Run)?;
     story.say("the control plane is ready");
     Ok(site)
 }

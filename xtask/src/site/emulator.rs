@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Error, LOOK_EVERY, START_LIMIT, end_of_log, read};
 use crate::control_plane::{Server, Supervised};
-use crate::http::Client;
+use crate::http::{self, Client, Request, Session};
 use crate::wait;
 
 const NAME: &str = "dbt-cloud-emulator";
@@ -81,6 +81,30 @@ impl Emulator {
     pub(crate) fn issued_tokens(&self) -> Result<Vec<String>, Error> {
         let text = read(&self.issued)?;
         Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    }
+
+    /// Changes the switches that are given.
+    pub(crate) fn set_modes(&self, changes: &Value) -> Result<(), Error> {
+        self.control("PATCH", "/control/modes", changes).map(drop)
+    }
+
+    /// Adds a token as if somebody had made it by hand; its id and its string.
+    pub(crate) fn add_token(&self, seed: &Value) -> Result<(i64, String), Error> {
+        let made = self.control("POST", "/control/tokens", seed)?;
+        let string = made["token_string"].as_str().unwrap_or_default().to_owned();
+        Ok((made["id"].as_i64().unwrap_or_default(), string))
+    }
+
+    fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value, Error> {
+        let url = format!("{}{path}", self.control_url);
+        let failure = |source| Error::Http(http::Error::Exchange { url: url.clone(), source });
+        let mut session = Session::open(&self.client, &self.control_url).map_err(failure)?;
+        let request = Request { method, path, token: "", content_type: "application/json", body: body.to_string() };
+        let answer = session.send(&request).map_err(failure)?;
+        match answer.status {
+            200 => Ok(answer.json()),
+            status => Err(failure(std::io::Error::other(format!("the emulator answers {status} to {method}")))),
+        }
     }
 
     /// What it was asked for after the request of that number.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::control_plane::{
-    self, Afterwards, Binaries, BinariesError, ControlPlane, FinalCommand, Options, Supervised, SupervisedError,
+    self, Afterwards, Binaries, BinariesError, ControlPlane, FinalCommand, Options, Pods, Supervised, SupervisedError,
 };
 use crate::{cargo, http, wait};
 use emulator::Emulator;
@@ -94,10 +94,13 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A control plane of our own.
-    pub(crate) fn on_a_plane() -> Result<Self, Error> {
+    /// A control plane of our own, with one node if pods shall run.
+    pub(crate) fn on_a_plane(pods: Pods) -> Result<Self, Error> {
         let supervised = Supervised::start(Afterwards::Remove)?;
-        let plane = ControlPlane::start(&Options::default())?;
+        let mut plane = ControlPlane::start(&Options { pods, ..Options::default() })?;
+        if pods == Pods::Run {
+            plane.add_node("node")?;
+        }
         let kubectl = Kubectl {
             program: plane.kubectl().to_path_buf(),
             kubeconfig: plane.kubeconfig().to_path_buf(),
