@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod cargo;
+pub mod chaos;
 pub mod codegen;
 pub mod consumers;
 pub mod control_plane;
@@ -13,9 +14,11 @@ pub mod demo;
 pub mod go;
 pub mod helm;
 mod http;
+pub mod model;
 pub mod plane;
 mod private_file;
 mod site;
+mod story;
 pub mod test;
 pub mod tidy;
 pub mod wait;

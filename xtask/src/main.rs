@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, codegen, control_plane, demo, plane, test, tidy};
+use xtask::{bench, chaos, codegen, control_plane, demo, model, plane, test, tidy};
 
 /// Project tasks of dbt-token-operator.
 #[derive(Debug, Parser)]
@@ -24,6 +24,10 @@ enum Task {
     Tidy(tidy::Arguments),
     /// Write what is derived from the Rust types: CRDs and reference pages
     Codegen(codegen::Arguments),
+    /// Search the model of the planner for a broken promise
+    Model(model::Arguments),
+    /// Let everything go wrong that can, on a real control plane, and judge what the operator promises
+    Chaos(chaos::Arguments),
     /// Measure what the operator costs, on a real control plane
     Bench(bench::Arguments),
     #[command(hide = true)]
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Task::Tidy(arguments) => tidy::run(&arguments).map_err(Into::into),
         Task::Codegen(arguments) => codegen::run(&arguments).map_err(Into::into),
+        Task::Model(arguments) => model::run(&arguments).map_err(Into::into),
+        Task::Chaos(arguments) => chaos::run(&arguments).map_err(Into::into),
         Task::Bench(arguments) => bench::run(&arguments).map_err(Into::into),
         Task::BenchClient(arguments) => bench::client::run(&arguments).map_err(Into::into),
         Task::Plane(arguments) => plane::run(&arguments).map_err(Into::into),

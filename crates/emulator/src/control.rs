@@ -73,8 +73,10 @@ fn known(found: bool) -> Outcome {
 
 fn log(shared: &Shared, call: &Call) -> Outcome {
     let since = call.number("since").map_err(|message| (400, message))?.unwrap_or(0);
+    let without = call.parameter("without_method");
     let core = shared.lock();
-    Ok(as_json(&core.log.since(u64::try_from(since).unwrap_or(0))))
+    let entries = core.log.since(u64::try_from(since).unwrap_or(0)).iter();
+    Ok(as_json(&entries.filter(|entry| Some(entry.method.as_str()) != without).collect::<Vec<_>>()))
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, (u16, String)> {

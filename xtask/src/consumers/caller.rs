@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::views::View;
-use super::{EVERY, Options, Shared, lock};
+use super::{EVERY, Options, Refusal, Shared, lock};
 use crate::http::{Client, Request, Session};
 use crate::wait;
 
@@ -30,8 +30,7 @@ struct Doubt {
 
 impl Caller {
     pub(super) fn new(options: &Options, client: Client, number: usize, of: usize) -> Self {
-        let path = format!("/api/v2/accounts/{}/jobs/?limit=1", options.account_id);
-        Self { client, dbt: options.dbt.clone(), path, number, of, session: None }
+        Self { client, dbt: options.dbt.clone(), path: options.path.clone(), number, of, session: None }
     }
 
     /// Calls until it is over.
@@ -108,7 +107,7 @@ fn settle(doubts: Vec<Doubt>, views: &[View], shared: &Shared) -> Vec<Doubt> {
 }
 
 fn report(doubt: Doubt, shared: &Shared) {
-    let Doubt { view, answer, .. } = doubt;
-    let age = if view.is_current { "the token in the Secret" } else { "a token that was replaced" };
-    lock(&shared.report).refused.push(format!("{}: dbt answered {answer} to {age}", view.holder));
+    let Doubt { view, answer, at } = doubt;
+    let (holder, secret, is_current) = (view.holder.to_string(), view.holder.secret().to_owned(), view.is_current);
+    lock(&shared.report).refused.push(Refusal { holder, secret, uid: view.held.uid(), is_current, answer, at });
 }

@@ -21,12 +21,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http::{self, Client};
 use caller::Caller;
 use views::Known;
-use watch::Watch;
+use watch::{Kind, Watch};
 
 /// How often every string is used.
 pub const EVERY: Duration = Duration::from_millis(200);
@@ -48,9 +48,6 @@ pub enum Error {
     /// The certificates of dbt's authority are none.
     #[error("consumers cannot trust dbt")]
     Trust(#[from] http::Error),
-    /// A watch ended, so that nothing is known from then on.
-    #[error("the watch of {0} ended before it was stopped")]
-    WatchEnded(&'static str),
 }
 
 /// Whose Secrets are read, and who is called.
@@ -72,8 +69,33 @@ pub struct Options {
     pub dbt: String,
     /// Its certificates as PEM; empty if dbt does not speak TLS.
     pub dbt_authority: String,
-    /// The account.
-    pub account_id: i64,
+    /// What is asked of it: something that every token may do.
+    pub path: String,
+}
+
+/// A call that dbt did not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who called.
+    pub holder: String,
+    /// The Secret that the string came from.
+    pub secret: String,
+    /// The uid in the string, if it is one of today's form.
+    pub uid: Option<String>,
+    /// Whether the Secret still held it.
+    pub is_current: bool,
+    /// What dbt answered.
+    pub answer: String,
+    /// When.
+    pub at: Instant,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let age = if self.is_current { "the token in the Secret" } else { "a token that was replaced" };
+        let uid = self.uid.as_deref().unwrap_or("unknown");
+        write!(formatter, "{}: dbt answered {} to {age} (uid {uid})", self.holder, self.answer)
+    }
 }
 
 /// What came of the calls.
@@ -83,8 +105,8 @@ pub struct Report {
     pub calls: BTreeMap<&'static str, u64>,
     /// How many of them were made with a token that the Secret did not hold any more, by how it was held.
     pub outdated: BTreeMap<&'static str, u64>,
-    /// The calls that dbt did not accept, in words.
-    pub refused: Vec<String>,
+    /// The calls that dbt did not accept.
+    pub refused: Vec<Refusal>,
     /// The longest time that passed between two calls of one consumer.
     pub longest_pause: Duration,
 }
@@ -132,7 +154,7 @@ impl Consumers {
     pub fn start(options: &Options) -> Result<Self, Error> {
         let client = Client::trusting(&options.dbt_authority)?;
         let shared = Arc::new(Shared { known: Mutex::new(Known::new(options.key, options.volume_lag)), ..Shared::default() });
-        let watches = ["secrets", "pods"].map(|kind| Watch::start(options, kind, Arc::clone(&shared)));
+        let watches = [Kind::Secrets, Kind::Pods].map(|kind| Watch::start(options, kind, Arc::clone(&shared)));
         let watches = watches.into_iter().collect::<Result<_, _>>()?;
         let callers = (0..CALLERS).map(|number| {
             let caller = Caller::new(options, client.clone(), number, CALLERS);
@@ -146,7 +168,7 @@ impl Consumers {
     #[must_use]
     pub fn holders(&self) -> BTreeMap<&'static str, usize> {
         let mut holders = BTreeMap::new();
-        for view in lock(&self.shared.known).views(std::time::Instant::now()) {
+        for view in lock(&self.shared.known).views(Instant::now()) {
             *holders.entry(view.holder.way()).or_default() += 1;
         }
         holders
@@ -159,15 +181,10 @@ impl Consumers {
     }
 
     /// Ends everything, and says what came of it.
-    ///
-    /// # Errors
-    /// If a watch had ended before: what is reported would not be the whole truth.
-    pub fn stop(mut self) -> Result<Report, Error> {
-        if let Some(watch) = self.watches.iter().find(|watch| watch.has_ended()) {
-            return Err(Error::WatchEnded(watch.kind()));
-        }
+    #[must_use]
+    pub fn stop(mut self) -> Report {
         self.end();
-        Ok(self.report())
+        self.report()
     }
 
     fn end(&mut self) {

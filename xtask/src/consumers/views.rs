@@ -1,7 +1,7 @@
 //! Who holds which string at a moment, at the worst. Secrets and pods are ordered by their resourceVersions, which the API
 //! server takes from one clock of etcd's, so that no comparison of times is needed but for volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,13 @@ pub(super) enum Holder {
 }
 
 impl Holder {
+    /// The Secret that the string comes from.
+    pub(super) fn secret(&self) -> &str {
+        match self {
+            Self::Reader { secret } | Self::Container { secret, .. } => secret,
+        }
+    }
+
     /// How the string is held.
     pub(super) fn way(&self) -> &'static str {
         match self {
@@ -59,6 +66,11 @@ impl std::fmt::Display for Holder {
 pub(super) struct Held(Arc<str>);
 
 impl Held {
+    /// The uid at its start, which is no secret.
+    pub(super) fn uid(&self) -> Option<String> {
+        self.0.strip_prefix("dbtc_")?.get(..7).map(str::to_owned)
+    }
+
     /// For the header of a request.
     pub(super) fn expose(&self) -> &str {
         &self.0
@@ -122,7 +134,26 @@ impl Known {
         let (name, revision) = (text(&event.object["metadata"]["name"]), revision(&event.object));
         let data = event.object["data"][self.key].as_str().filter(|_| event.kind != "DELETED");
         let held = data.and_then(decoded).map(|string| Held(string.into()));
-        self.secrets.entry(name).or_default().push(Version { revision, seen: now, held });
+        let versions = self.secrets.entry(name).or_default();
+        // A watch that begins anew tells once more what is known already.
+        if versions.last().is_none_or(|last| last.revision < revision) {
+            versions.push(Version { revision, seen: now, held });
+        }
+    }
+
+    /// Notes that of all Secrets only these are there, as far as a list of this revision knows.
+    pub(super) fn only_secrets(&mut self, present: &BTreeSet<String>, revision: u64, now: Instant) {
+        for (name, versions) in &mut self.secrets {
+            let is_older = versions.last().is_some_and(|last| last.revision <= revision && last.held.is_some());
+            if is_older && !present.contains(name) {
+                versions.push(Version { revision, seen: now, held: None });
+            }
+        }
+    }
+
+    /// The same for pods, by their uids.
+    pub(super) fn only_pods(&mut self, present: &BTreeSet<String>, revision: u64) {
+        self.pods.retain(|uid, pod| pod.revision > revision || present.contains(uid));
     }
 
     /// Notes what became of a pod.
@@ -275,6 +306,23 @@ mod tests {
         let story = Story { known: Known { pods: BTreeMap::new(), ..story.known }, ..story };
         let story = story.pod(50, None, "ADDED").pod(51, Some("then"), "MODIFIED");
         story.check(2, &["the Secret itself: new", "environment: new", "volume: new"]);
+    }
+
+    #[test]
+    fn what_went_while_nobody_watched_is_dropped() {
+        let mut story = Story::begin().secret("b2xk", 10, 0).pod(20, Some("then"), "ADDED");
+        let none = BTreeSet::new();
+        story.known.only_pods(&none, 19);
+        story.known.only_secrets(&none, 9, story.start);
+        let mut story = story.check(1, &["the Secret itself: old", "environment: old", "volume: old"]);
+        story.known.only_pods(&BTreeSet::from(["u".to_owned()]), 20);
+        story.known.only_secrets(&BTreeSet::from(["dbt".to_owned()]), 20, story.start);
+        // It is told once more, and nothing changes.
+        let mut story = story.secret("b2xk", 10, 1).check(1, &["the Secret itself: old", "environment: old", "volume: old"]);
+        story.known.only_pods(&none, 20);
+        let mut story = story.check(1, &["the Secret itself: old"]);
+        story.known.only_secrets(&none, 20, story.start);
+        story.check(1, &[]);
     }
 
     #[test]

@@ -122,6 +122,7 @@ pub struct ControlPlane {
     admin_kubeconfig: PathBuf,
     audit_log: PathBuf,
     api_server: Server,
+    etcd: Server,
     port: u16,
     process_ids: BTreeMap<String, u32>,
 }
@@ -182,6 +183,7 @@ impl ControlPlane {
             admin_kubeconfig: directory.join("admin.kubeconfig"),
             audit_log,
             api_server,
+            etcd: etcd.clone(),
             port,
             process_ids: BTreeMap::new(),
             binaries,
@@ -333,6 +335,17 @@ impl ControlPlane {
     pub fn restart_api_server(&mut self) -> Result<(), Error> {
         self.stop_api_server()?;
         self.start_api_server()
+    }
+
+    /// Kills etcd, as a crash would, and starts it on its old data; the API server finds it again by itself.
+    ///
+    /// # Errors
+    /// If the supervisor fails, or the API server is not ready in time.
+    pub fn restart_etcd(&mut self) -> Result<(), Error> {
+        self.supervised.stop_server(servers::ETCD)?;
+        let server = self.etcd.clone();
+        self.start_server(&server)?;
+        self.wait_for("/readyz", servers::API_SERVER, |plane| plane.run_kubectl(&["get", "--raw=/readyz"]).is_ok())
     }
 
     /// Ends everything and waits until it is gone, as dropping does.

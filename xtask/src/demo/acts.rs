@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::leaks::{self, Emitted};
 use super::reader::{Dbt, READERS, Reader};
-use super::story::Story;
 use super::{Error, NAMESPACES, Stage, namespaces, order};
 use crate::repository;
 use crate::site;
 use crate::site::kubectl::Kubectl;
+use crate::site::leaks::{self, Emitted};
+use crate::story::Story;
 
 /// Far above the second or two that it takes on an idle machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::acts::{LIMIT, Play};
-use super::story::Story;
 use crate::consumers::{Consumers, Options};
+use crate::story::Story;
 use crate::{repository, site};
 
 /// The example, the object in it, and what it says of the Secret.
@@ -93,7 +93,7 @@ impl Play<'_> {
             volume_lag: Duration::ZERO,
             dbt: emulator.https_url.clone(),
             dbt_authority: site::read(&emulator.ca)?,
-            account_id: emulator.account_id,
+            path: format!("/api/v2/accounts/{}/jobs/?limit=1", emulator.account_id),
         })?;
         story.wait("the Deployment to run", LIMIT, |_| Ok(consumers.holders().contains_key("environment").then_some(())))?;
         Ok(consumers)
@@ -127,10 +127,11 @@ impl Play<'_> {
 }
 
 fn conclude(story: &mut Story, consumers: Consumers) -> Result<(), Error> {
-    let report = consumers.stop()?;
+    let report = consumers.stop();
     let outdated: u64 = report.outdated.values().sum();
     if !report.refused.is_empty() {
-        return Err(Error::NotTrue(format!("no call of a consumer is refused: {}", report.refused.join("; "))));
+        let refused: Vec<_> = report.refused.iter().map(ToString::to_string).collect();
+        return Err(Error::NotTrue(format!("no call of a consumer is refused: {}", refused.join("; "))));
     }
     if outdated == 0 {
         return Err(Error::NotTrue("the pod went on using the legacy token after it was replaced".to_owned()));

@@ -3,19 +3,15 @@
 //!
 //! | file | its job |
 //! |---|---|
-//! | `story` | what is printed |
 //! | `acts` | what happens, one function an act |
 //! | `legacy` | the act that needs a file of its own: an old token is taken over and replaced under a running consumer |
 //! | `reader` | the consumers |
 //! | `order` | what the logs say about the order of things |
-//! | `leaks` | the search for tokens in what was emitted |
 
 mod acts;
-mod leaks;
 mod legacy;
 mod order;
 mod reader;
-mod story;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -24,11 +20,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::cargo::{self, Profile};
-use crate::consumers;
 use crate::control_plane::{Binaries, NodeBinaries, Pods};
 use crate::site::{self, Site, emulator::Emulator, install, operator::Operator};
+use crate::story::Story;
 use crate::wait;
-use story::Story;
+
+pub use crate::story::Error;
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -40,34 +37,6 @@ pub struct Arguments {
     /// on this machine all the same
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-}
-
-/// Why the demo failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Something could not be started or used.
-    #[error("the demo cannot go on")]
-    Site(#[from] site::Error),
-    /// The consumers that watch a rotation.
-    #[error("the consumers cannot go on")]
-    Consumers(#[from] consumers::Error),
-    /// Something did not happen.
-    #[error("{what}: not within {}", wait::spoken(*limit))]
-    TooSlow {
-        /// What was waited for.
-        what: String,
-        /// For how long.
-        limit: Duration,
-    },
-    /// Something that should be so is not.
-    #[error("not true: {0}")]
-    NotTrue(String),
-}
-
-impl From<site::kubectl::Error> for Error {
-    fn from(error: site::kubectl::Error) -> Self {
-        Self::Site(error.into())
-    }
 }
 
 /// Everything that the acts need.

@@ -17,6 +17,8 @@ const NAME: &str = "dbt-cloud-emulator";
 pub(crate) struct Emulator {
     /// Its address over TLS.
     pub(crate) https_url: String,
+    /// The same without TLS.
+    pub(crate) http_url: String,
     pub(crate) account_id: i64,
     /// Holds the string of the operator's credential.
     pub(crate) admin_token: PathBuf,
@@ -57,10 +59,11 @@ impl Emulator {
         })?;
         let addresses =
             wait::until(START_LIMIT, LOOK_EVERY, || serde_json::from_str::<Value>(&std::fs::read_to_string(&ready).ok()?).ok())
-                .ok_or_else(|| Error::NotReady { name: NAME, log: end_of_log(&log) })?;
+                .ok_or_else(|| Error::NotReady { name: NAME.to_owned(), log: end_of_log(&log) })?;
         let text = |name: &str| addresses[name].as_str().unwrap_or_default().to_owned();
         Ok(Self {
             https_url: text("https_url"),
+            http_url: text("http_url"),
             control_url: text("control_url"),
             account_id: addresses["account_id"].as_i64().unwrap_or_default(),
             client: Client::trusting(&read(&ca)?)?,
@@ -95,7 +98,13 @@ impl Emulator {
         Ok((made["id"].as_i64().unwrap_or_default(), string))
     }
 
-    fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value, Error> {
+    /// Every token as it truly is, without its string.
+    pub(crate) fn tokens(&self) -> Result<Vec<Value>, Error> {
+        Ok(self.control("GET", "/control/tokens", &Value::Null)?.as_array().cloned().unwrap_or_default())
+    }
+
+    /// A call to its control API.
+    pub(crate) fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value, Error> {
         let url = format!("{}{path}", self.control_url);
         let failure = |source| Error::Http(http::Error::Exchange { url: url.clone(), source });
         let mut session = Session::open(&self.client, &self.control_url).map_err(failure)?;
@@ -105,6 +114,12 @@ impl Emulator {
             200 => Ok(answer.json()),
             status => Err(failure(std::io::Error::other(format!("the emulator answers {status} to {method}")))),
         }
+    }
+
+    /// Everything that it was asked for but GETs: of those there may be hundreds of thousands.
+    pub(crate) fn writes(&self) -> Result<Vec<Value>, Error> {
+        let answer = self.client.get(&format!("{}/control/log?since=0&without_method=GET", self.control_url), None)?;
+        Ok(answer.json().as_array().cloned().unwrap_or_default())
     }
 
     /// What it was asked for after the request of that number.

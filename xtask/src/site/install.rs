@@ -14,7 +14,7 @@ use crate::{private_file, repository};
 pub(crate) const NAMESPACE: &str = "dbt-token-operator";
 
 /// The name of its service account and roles.
-const NAME: &str = "dbt-token-operator";
+pub(crate) const NAME: &str = "dbt-token-operator";
 
 /// The folder of the rules in the chart.
 const RULES: &str = "charts/dbt-token-operator/files/rbac";

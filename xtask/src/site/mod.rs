@@ -6,10 +6,12 @@
 //! | `kubectl` | speaks to the cluster |
 //! | `install` | the objects that the operator needs in the cluster |
 //! | `emulator` `operator` | the two processes |
+//! | `leaks` | the search for tokens in what was emitted |
 
 pub(crate) mod emulator;
 pub(crate) mod install;
 pub(crate) mod kubectl;
+pub(crate) mod leaks;
 pub(crate) mod operator;
 
 use std::path::{Path, PathBuf};
@@ -57,7 +59,7 @@ pub enum Error {
     #[error("{name} is not ready after {}; the end of its log:\n{log}", wait::spoken(START_LIMIT))]
     NotReady {
         /// Which one.
-        name: &'static str,
+        name: String,
         /// Its last lines.
         log: String,
     },
@@ -145,7 +147,7 @@ impl Site {
     /// Starts the operator as its own service account, with further flags.
     pub(crate) fn start_operator(&mut self, programs: &cargo::Programs, flags: &[&str]) -> Result<Operator, Error> {
         let kubeconfig = install::service_account_kubeconfig(&self.kubectl, self.supervised.directory())?;
-        Operator::start(&mut self.supervised, &programs.operator, &kubeconfig, flags)
+        Operator::start(&mut self.supervised, install::NAME, &programs.operator, &kubeconfig, flags)
     }
 
     /// Ends everything, and waits until it is gone.

@@ -11,8 +11,6 @@ use crate::control_plane::{Server, Supervised, free_port};
 use crate::http::Client;
 use crate::wait;
 
-const NAME: &str = "dbt-token-operator";
-
 /// A running operator.
 #[derive(Debug)]
 pub(crate) struct Operator {
@@ -20,30 +18,59 @@ pub(crate) struct Operator {
     pub(crate) process_id: u32,
     /// Where probes and metrics are.
     pub(crate) url: String,
+    server: Server,
     client: Client,
 }
 
 impl Operator {
-    /// Starts it and waits until it says that it is ready.
-    pub(crate) fn start(supervised: &mut Supervised, program: &Path, kubeconfig: &Path, flags: &[&str]) -> Result<Self, Error> {
-        let log = supervised.directory().join("dbt-token-operator.log");
+    /// Starts one under a name that no other has, and waits until it says that it is ready.
+    pub(crate) fn start(
+        supervised: &mut Supervised,
+        name: &str,
+        program: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> Result<Self, Error> {
+        let log = supervised.directory().join(format!("{name}.log"));
         let address = format!("127.0.0.1:{}", free_port().ok_or(Error::NoPort)?);
-        let fixed = ["run", "--namespace", NAMESPACE, "--http-address", &address];
+        let fixed = ["run", "--namespace", NAMESPACE, "--identity", name, "--http-address", &address];
         let arguments = fixed.iter().chain(flags).map(|&argument| argument.to_owned()).collect();
-        let process_id = supervised.start_server(&Server {
-            name: NAME.to_owned(),
+        let server = Server {
+            name: name.to_owned(),
             program: program.to_path_buf(),
             arguments,
             environment: BTreeMap::from([("KUBECONFIG".to_owned(), kubeconfig.display().to_string())]),
             log: log.clone(),
-        })?;
+        };
+        let process_id = supervised.start_server(&server)?;
         // It is asked without TLS, so it does not matter whom the client trusts.
-        let operator = Self { log, process_id, url: format!("http://{address}"), client: Client::trusting("")? };
-        let ready = wait::until(START_LIMIT, LOOK_EVERY, || (operator.get("/readyz").ok()?.0 == 200).then_some(()));
+        let operator = Self { log, process_id, url: format!("http://{address}"), server, client: Client::trusting("")? };
+        let ready = wait::until(START_LIMIT, LOOK_EVERY, || operator.is_ready().then_some(()));
         match ready {
             Some(()) => Ok(operator),
-            None => Err(Error::NotReady { name: NAME, log: end_of_log(&operator.log) }),
+            None => Err(Error::NotReady { name: operator.server.name, log: end_of_log(&operator.log) }),
         }
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) fn kill(&self, supervised: &mut Supervised) -> Result<(), Error> {
+        Ok(supervised.stop_server(&self.server.name)?)
+    }
+
+    /// Starts it again after it has ended. Whether it is ready then is for others to see.
+    pub(crate) fn start_again(&mut self, supervised: &mut Supervised) -> Result<(), Error> {
+        self.process_id = supervised.start_server(&self.server)?;
+        Ok(())
+    }
+
+    /// Whether it says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/readyz").is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// The name under which it runs.
+    pub(crate) fn name(&self) -> &str {
+        &self.server.name
     }
 
     /// Its metrics, as they are scraped.

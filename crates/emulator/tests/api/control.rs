@@ -76,6 +76,25 @@ async fn faults_and_log_are_driven_from_outside() {
 }
 
 #[tokio::test]
+async fn the_log_can_leave_out_the_calls_of_one_method() {
+    let dbt = controlled().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    for method in ["GET", "DELETE", "GET"] {
+        let url = format!("{}/api/v2/accounts/", dbt.http_url());
+        let request = Request::builder().method(method).uri(url).body(Full::default()).expect("a request");
+        client.request(request).await.expect("an answer");
+    }
+    let methods = async |query: &str| -> Vec<String> {
+        let log = json_of(&dbt, "GET", &format!("/control/log?{query}"), Value::Null).await;
+        let entries = log.as_array().expect("entries").iter();
+        entries.map(|entry| entry["method"].as_str().expect("a method").to_owned()).collect()
+    };
+    assert_eq!(methods("since=0").await, ["GET", "DELETE", "GET"]);
+    assert_eq!(methods("since=0&without_method=GET").await, ["DELETE"]);
+    assert_eq!(methods("since=1&without_method=DELETE").await, ["GET"]);
+}
+
+#[tokio::test]
 async fn every_string_goes_to_a_private_file() {
     let directory = std::env::temp_dir().join(format!("emulator-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");

@@ -7,35 +7,35 @@ use base64::engine::general_purpose::STANDARD;
 
 /// One place that was searched.
 #[derive(Debug)]
-pub(super) struct Emitted {
-    pub(super) place: String,
+pub(crate) struct Emitted {
+    pub(crate) place: String,
     text: String,
 }
 
 impl Emitted {
-    pub(super) fn new(place: &str, text: String) -> Self {
+    pub(crate) fn new(place: &str, text: String) -> Self {
         Self { place: place.to_owned(), text }
     }
 
     /// A log file; one that was never written holds nothing.
-    pub(super) fn file(path: &Path) -> Self {
+    pub(crate) fn file(path: &Path) -> Self {
         let text = std::fs::read(path).unwrap_or_default();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self::new(&name, String::from_utf8_lossy(&text).into_owned())
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.text.len()
     }
 
     /// Whether one of the tokens is in it.
-    pub(super) fn holds_any(&self, needles: &[String]) -> bool {
+    pub(crate) fn holds_any(&self, needles: &[String]) -> bool {
         needles.iter().any(|needle| self.text.contains(needle.as_str()))
     }
 }
 
 /// What a token may look like when it leaks: whole or without its public beginning, as it is or as Secrets carry it.
-pub(super) fn needles(tokens: &[String]) -> Vec<String> {
+pub(crate) fn needles(tokens: &[String]) -> Vec<String> {
     let mut needles = Vec::new();
     for token in tokens {
         // Without the last characters, which change with what follows.

@@ -1,10 +1,9 @@
-//! What a person reads while the demo runs: what is done, what is awaited, and for how long. It keeps every word that it
-//! prints, so that the demo can prove that no token is among them.
+//! What a person reads while a task runs: what is done, what is awaited, and for how long. It keeps every word that it
+//! prints, so that a task can prove that no token is among them.
 
 use std::time::{Duration, Instant};
 
-use super::Error;
-use crate::wait;
+use crate::{consumers, site, wait};
 
 /// How often a condition is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -12,48 +11,76 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a person is told that something is still awaited.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
+/// Why a task could not prove what it tells.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something could not be started or used.
+    #[error("the task cannot go on")]
+    Site(#[from] site::Error),
+    /// The consumers that watch a rotation.
+    #[error("the consumers cannot go on")]
+    Consumers(#[from] consumers::Error),
+    /// Something did not happen.
+    #[error("{what}: not within {}", wait::spoken(*limit))]
+    TooSlow {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// Something that should be so is not.
+    #[error("not true: {0}")]
+    NotTrue(String),
+}
+
+impl From<site::kubectl::Error> for Error {
+    fn from(error: site::kubectl::Error) -> Self {
+        Self::Site(error.into())
+    }
+}
+
 /// The printer.
 #[derive(Debug)]
-pub(super) struct Story {
+pub(crate) struct Story {
     started: Instant,
     told: String,
 }
 
 impl Story {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self { started: Instant::now(), told: String::new() }
     }
 
     /// Everything that was printed.
-    pub(super) fn told(&self) -> &str {
+    pub(crate) fn told(&self) -> &str {
         &self.told
     }
 
     /// How long it has been going on.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Begins a part.
-    pub(super) fn chapter(&mut self, title: &str) {
+    pub(crate) fn chapter(&mut self, title: &str) {
         self.print(&format!("\n==> {title}"));
     }
 
     /// Tells one thing, with the time since the beginning.
-    pub(super) fn say(&mut self, what: &str) {
+    pub(crate) fn say(&mut self, what: &str) {
         let line = format!("{:>6.1} s  {what}", self.started.elapsed().as_secs_f64());
         self.print(&line);
     }
 
     /// Shows what a program printed.
-    pub(super) fn show(&mut self, text: &str) {
+    pub(crate) fn show(&mut self, text: &str) {
         for line in text.trim_end().lines() {
             self.print(&format!("    {line}"));
         }
     }
 
     /// Waits until `condition` has something, telling every few seconds what is awaited.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         &mut self,
         what: &str,
         limit: Duration,
