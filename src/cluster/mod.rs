@@ -14,6 +14,8 @@ pub mod ledger;
 mod managed_fields;
 mod merge_patch;
 pub mod names;
+mod pages;
+mod pod_spec;
 pub mod render;
 pub mod slot;
 pub mod status;
