@@ -177,7 +177,7 @@ fn account_need(need: Need) -> Option<AccountNeed> {
         Need::Token(token) => Some(AccountNeed::Token(token)),
         Need::Projects => Some(AccountNeed::Projects),
         // The account has no pods; whoever asks for them asks the cluster.
-        Need::Environments | Need::Consumers(_) => None,
+        Need::Environments | Need::Consumers(_) | Need::Workloads(_) => None,
     }
 }
 

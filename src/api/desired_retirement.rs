@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbt_token_planner::desired::{Deadline, OnDeadline, Refusal, Retirement};
+use dbt_token_planner::desired::{Deadline, OnDeadline, Refusal, Retirement, WorkloadKind};
 
 use super::desired::{invalid, read_duration};
 use super::duration;
@@ -34,8 +34,17 @@ pub(super) fn retirement(declared: Option<&api::Retirement>) -> Result<Retiremen
         after,
         volume_sync: length("volumeSync", declared.volume_sync.as_deref(), VOLUME_SYNC, HOUR)?,
         quiet_period: length("quietPeriod", declared.quiet_period.as_deref(), QUIET_PERIOD, QUARTER)?,
+        restart: declared.restart.iter().flatten().copied().map(kind).collect(),
         deadline: deadline(declared, after)?,
     })
+}
+
+fn kind(kind: api::RestartKind) -> WorkloadKind {
+    match kind {
+        api::RestartKind::Deployment => WorkloadKind::Deployment,
+        api::RestartKind::StatefulSet => WorkloadKind::StatefulSet,
+        api::RestartKind::DaemonSet => WorkloadKind::DaemonSet,
+    }
 }
 
 fn length(field: &str, text: Option<&str>, default: Duration, most: Duration) -> Result<Duration, Refusal> {
@@ -89,6 +98,8 @@ pub(super) fn effective(retirement: &Retirement) -> TokenEffective {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -113,7 +124,13 @@ mod tests {
     #[test]
     fn what_is_left_out_gets_the_defaults() {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let expected = Retirement { after: minutes(10), volume_sync: minutes(3), quiet_period: minutes(15), deadline: None };
+        let expected = Retirement {
+            after: minutes(10),
+            volume_sync: minutes(3),
+            quiet_period: minutes(15),
+            restart: BTreeSet::new(),
+            deadline: None,
+        };
         assert_eq!(retirement(None).as_ref(), Ok(&expected));
         assert_eq!(read(json!({})).as_ref(), Ok(&expected));
         let shown = effective(&expected);
@@ -137,6 +154,12 @@ mod tests {
         assert_eq!(declared.deadline, Some(Deadline { after: days, then: OnDeadline::Delete }));
         let shown = effective(&declared);
         assert_eq!((shown.deadline.as_deref(), shown.on_deadline.as_deref()), (Some("14d"), Some("Delete")));
+        assert_eq!(declared.restart, BTreeSet::new());
+        let kinds = read(json!({"restart": ["StatefulSet", "DaemonSet", "Deployment"]})).expect("valid").restart;
+        assert_eq!(
+            kinds.into_iter().collect::<Vec<_>>(),
+            [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet]
+        );
         let holds = read(json!({"deadline": "14d"})).expect("valid");
         assert_eq!(holds.deadline, Some(Deadline { after: days, then: OnDeadline::Hold }));
         assert_eq!(effective(&holds).on_deadline.as_deref(), Some("Hold"));

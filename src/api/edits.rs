@@ -253,6 +253,7 @@ fn observation(before: &Desired, token: &ServiceToken) -> Observation {
         fresh_after: now() - day,
         trouble: None,
         consumers: Reading::Unknown,
+        workloads: Reading::Unknown,
     }
 }
 

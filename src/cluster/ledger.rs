@@ -152,6 +152,9 @@ fn read_names(written: &api::Ledger) -> Result<Ledger, &'static str> {
     if written.set_back.is_some_and(|serial| serial <= 0) {
         return Err("it was set back to a serial that cannot be");
     }
+    if written.restarted.is_some_and(|highest| highest <= 0 || highest > serial) {
+        return Err("it tells of restarts for a serial that never was");
+    }
     Ok(Ledger {
         installation: written.installation.clone().map(Installation::new),
         serial,
@@ -160,6 +163,7 @@ fn read_names(written: &api::Ledger) -> Result<Ledger, &'static str> {
         retiring,
         set_back: written.set_back.map(Serial),
         compromised: written.compromised.map(Serial),
+        restarted: written.restarted.map(Serial),
         ..Ledger::default()
     })
 }
@@ -204,6 +208,7 @@ pub(super) fn written(ledger: &Ledger) -> Option<api::Ledger> {
         deletion: ledger.deletion.map(write_policy),
         set_back: ledger.set_back.map(|serial| serial.0),
         compromised: ledger.compromised.map(|serial| serial.0),
+        restarted: ledger.restarted.map(|serial| serial.0),
     };
     (written != api::Ledger::default()).then_some(written)
 }
@@ -245,6 +250,7 @@ mod tests {
             deletion: Some(DeletionPolicy::Retain),
             set_back: Some(Serial(12)),
             compromised: Some(Serial(7)),
+            restarted: Some(Serial(6)),
             handled_rotate_at: Some("2026-11-24T08:00:00Z".to_owned()),
         }
     }
@@ -269,7 +275,9 @@ mod tests {
     #[test]
     fn a_damaged_ledger_names_nothing_so_that_nothing_is_destroyed() {
         type Damage = fn(&mut api::Ledger);
-        let cases: [(Damage, &str); 12] = [
+        let cases: [(Damage, &str); 14] = [
+            (|ledger| ledger.restarted = Some(0), "restarts"),
+            (|ledger| ledger.restarted = Some(10), "restarts"),
             (|ledger| ledger.compromised = Some(0), "compromised"),
             (|ledger| ledger.compromised = Some(10), "compromised"),
             (|ledger| ledger.serial = Some(-1), "lower than one"),

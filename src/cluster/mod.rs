@@ -21,3 +21,4 @@ pub mod slot;
 pub mod status;
 pub mod target;
 mod text;
+pub mod workloads;

@@ -101,6 +101,12 @@ impl PodSpec {
             self.volumes.iter().filter(|volume| is_of(volume, secret)).map(|volume| volume.name.as_str()).collect();
         ways(container, &volumes, secret)
     }
+
+    /// Whether a container takes the Secret in a way that shows it a new value only when it is made anew.
+    pub(super) fn needs_restart(&self, secret: &str) -> bool {
+        let containers = self.init_containers.iter().chain(&self.containers).chain(&self.ephemeral_containers);
+        containers.flat_map(|container| self.ways_of(container, secret)).any(|way| way != Way::Volume)
+    }
 }
 
 fn is_of(volume: &Volume, secret: &str) -> bool {

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod kubernetes;
+mod restart;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,7 @@ fn serial_of(effect: &Effect) -> Option<Serial> {
     match effect {
         Effect::Reserve(serial) | Effect::LabelCommitted(serial) | Effect::CloseSlot(serial) => Some(*serial),
         Effect::Mint { serial, .. }
+        | Effect::RestartWorkloads { serial, .. }
         | Effect::Grant { serial, .. }
         | Effect::Prove { serial, .. }
         | Effect::Condemn { serial, .. }
@@ -157,6 +159,7 @@ impl Executor<'_> {
             Effect::LabelCommitted(serial) => self.label(*serial).await,
             Effect::Project { serial, token, rule } => self.project(*serial, *token, rule).await,
             Effect::Retire { token, successor, probes, .. } => self.retire(*token, *successor, probes).await,
+            Effect::RestartWorkloads { serial, at, workloads } => self.restart(*serial, *at, workloads).await,
             Effect::Revoke { token, .. } => self.revoke(*token).await,
             Effect::CloseSlot(serial) => self.close(*serial).await,
             Effect::LeaveRecord { serial, token } => self.leave_record(*serial, *token).await,

@@ -41,6 +41,7 @@ use crate::cluster::events::Events;
 use crate::cluster::ledger::Statuses;
 use crate::cluster::slot::Slots;
 use crate::cluster::target::Targets;
+use crate::cluster::workloads::Restarts;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use cache::Caches;
@@ -80,6 +81,7 @@ struct Context {
     slots: Slots,
     targets: Targets,
     pods: Pods,
+    restarts: Restarts,
     statuses: Statuses,
     events: Outbox,
     metrics: Metrics,
@@ -132,6 +134,7 @@ async fn run(
         slots: Slots::new(client.clone(), &settings.namespace),
         targets: Targets::new(client.clone()),
         pods: Pods::new(client.clone()),
+        restarts: Restarts::new(client.clone()),
         statuses: Statuses::new(client.clone()),
         events: Outbox::new(Events::new(client.clone(), Some(settings.identity.clone())), metrics.clone()),
         memories: Memories::default(),

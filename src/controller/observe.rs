@@ -1,5 +1,5 @@
 //! All reads that a plan rests on, put together into one observation. Everything comes from the caches, from the account's
-//! shared reading and from what is remembered of the pods; nothing is asked of a server here.
+//! shared reading and from what is remembered of pods and workloads; nothing is asked of a server here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -99,6 +99,7 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         slots: slots_in_order(&slots),
         rule: variables.as_ref().map(|variables| render::rule(&template, variables)),
         consumers: context.memories.consumers(&owner.uid),
+        workloads: context.memories.workloads(&owner.uid),
         senior: senior(context, &token, &owner),
         look,
         fresh_after: context.fresh_after(&owner.uid),

@@ -125,8 +125,10 @@ fn finish(context: &Context, seen: &Seen, effect: &Effect, done: Done) -> Outcom
 }
 
 async fn read(context: &Context, seen: &Seen, need: Need) {
-    if let Need::Consumers(_) = need {
-        return look_at_pods(context, seen).await;
+    match need {
+        Need::Consumers(_) => return look_at_pods(context, seen).await,
+        Need::Workloads(_) => return look_at_workloads(context, seen).await,
+        Need::Tokens(_) | Need::Token(_) | Need::Projects | Need::Environments => {}
     }
     let Some(account) = &seen.account else { return };
     if let Err(error) = account.ensure(need).await {
@@ -142,6 +144,15 @@ async fn look_at_pods(context: &Context, seen: &Seen) {
     let owner = &seen.observation.owner;
     let found = context.pods.consumers(&owner.namespace, &seen.token.spec.secret.name).await;
     context.memories.note_consumers(&owner.uid, Some((found, begun_at)));
+}
+
+/// The same for workloads of the declared kinds.
+async fn look_at_workloads(context: &Context, seen: &Seen) {
+    let begun_at = context.clock.now();
+    let owner = &seen.observation.owner;
+    let Ok(desired) = &seen.observation.desired else { return };
+    let found = context.restarts.workloads(&owner.namespace, &desired.secret_name, &desired.retirement.restart).await;
+    context.memories.note_workloads(&owner.uid, Some((found, begun_at)));
 }
 
 /// Remembers a failure, so that the plan can go on with it.
@@ -184,8 +195,12 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         }
     }
     count_blocked(context, seen, plan.report.retiring.iter().any(|token| token.blocked));
-    if seen.observation.ledger.retiring.is_empty() {
+    let ledger = &seen.observation.ledger;
+    if ledger.retiring.is_empty() {
         context.memories.note_consumers(&seen.observation.owner.uid, None);
+        if !ledger.owes_restarts() {
+            context.memories.note_workloads(&seen.observation.owner.uid, None);
+        }
     }
     let foreign = context.memories.foreign_until(&seen.observation.owner.uid, now);
     match [plan.wake_at, foreign].into_iter().flatten().min() {

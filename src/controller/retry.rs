@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dbt_token_planner::adoption::Look;
 use dbt_token_planner::identity::OwnerUid;
-use dbt_token_planner::observation::{Consumers, Reading, Trouble, TroubleKind};
+use dbt_token_planner::observation::{Consumers, Reading, Trouble, TroubleKind, Workloads};
 use jiff::Timestamp;
 
 /// How long a foreign Secret is believed to be in the way before the name is tried again.
@@ -47,6 +47,8 @@ struct Memory {
     foreign: Option<(String, Timestamp)>,
     /// What the last look at the pods showed, and when it began.
     consumers: Option<(Consumers, Timestamp)>,
+    /// What the last look at the workloads showed, and when it began.
+    workloads: Option<(Workloads, Timestamp)>,
     /// The account under which a token is counted that is kept beyond its deadline.
     blocked: Option<String>,
     /// Versions of the object after the last commit of this process, and of the target before it.
@@ -124,6 +126,20 @@ impl Memories {
         match seen {
             Some(seen) => self.with(owner, |memory| memory.consumers = Some(seen)),
             None => self.change(owner, |memory| memory.consumers = None),
+        }
+    }
+
+    /// What the last look at the workloads showed.
+    pub fn workloads(&self, owner: &OwnerUid) -> Reading<Workloads> {
+        let known = self.look(owner, |memory| memory.workloads.clone());
+        known.map_or(Reading::Unknown, |(value, taken_at)| Reading::Known { value, taken_at })
+    }
+
+    /// Remembers a look at the workloads, or forgets the last one: they were changed, or nobody waits for them any more.
+    pub fn note_workloads(&self, owner: &OwnerUid, seen: Option<(Workloads, Timestamp)>) {
+        match seen {
+            Some(seen) => self.with(owner, |memory| memory.workloads = Some(seen)),
+            None => self.change(owner, |memory| memory.workloads = None),
         }
     }
 

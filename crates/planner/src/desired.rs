@@ -2,7 +2,7 @@
 
 mod retirement;
 
-pub use self::retirement::{Deadline, OnDeadline, Retirement};
+pub use self::retirement::{Deadline, OnDeadline, Retirement, WorkloadKind};
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use crate::grant::GrantRows;
 use crate::identity::{RenderRule, Serial, TokenId};
 use crate::ledger::Ledger;
 use crate::link::Inheritance;
-use crate::observation::{Condemnation, CondemnedReason};
+use crate::observation::{Condemnation, CondemnedReason, WorkloadReference};
 use crate::permission::Probe;
 
 /// One effect. Each is conditional, so that a replica which acts on an old observation does no harm.
@@ -132,6 +132,18 @@ pub enum Effect {
         /// Where it was adopted from; `None` if it goes whoever holds it.
         unless_held_in: Option<Source>,
     },
+    /// Marks the pod templates of workloads as restarted, as `kubectl rollout restart` does, each under a compare-and-swap on
+    /// the version in which it was seen. Destroys nothing in dbt. Rests on: a version is never given twice, and the mark is a
+    /// new one; so whoever acts on an old look, or a second time, finds another version and restarts nobody, and whoever looks
+    /// again finds a mark that is later than the swap.
+    RestartWorkloads {
+        /// The serial of the token that they shall take.
+        serial: Serial,
+        /// What the mark says, in whole seconds; later than the swap.
+        at: Timestamp,
+        /// The workloads; never empty.
+        workloads: Vec<WorkloadReference>,
+    },
     /// Verifies `current` from the target's own bytes, then revokes a retiring or a stray token. Rests on: a retiring
     /// token cannot become `current` again, serials never return, and a later target is not overwritten by an earlier one;
     /// so a container that was made after the swap never comes to hold the old token, however old the look at the pods is.
@@ -192,6 +204,8 @@ pub enum LedgerEntry {
     /// A person called the published token compromised. Written down before anything rests on it, since the annotations may
     /// change at any time.
     CallCompromised,
+    /// Nobody is owed a restart for the published token any more.
+    Restarted,
     /// Tokens exist that the ledger does not know.
     SetBack,
     /// A person confirmed that they are ours.
@@ -235,6 +249,8 @@ pub enum Need {
     Environments,
     /// The pods of the object's namespace that take the target, by a request that begins at this time or later.
     Consumers(Timestamp),
+    /// The workloads of the declared kinds that take the target, by a request that begins at this time or later.
+    Workloads(Timestamp),
 }
 
 /// What came of an effect.
@@ -328,6 +344,7 @@ impl Effect {
             Self::TakeOverTarget { .. } => "take_over_target",
             Self::Rename { .. } => "rename",
             Self::CondemnAdopted { .. } => "condemn_adopted",
+            Self::RestartWorkloads { .. } => "restart_workloads",
             Self::Retire { .. } => "retire",
             Self::Revoke { .. } => "revoke",
             Self::CloseSlot(_) => "close_slot",
@@ -350,6 +367,7 @@ impl LedgerEntry {
             Self::Rebuild => "rebuild",
             Self::Forget(_) => "forget",
             Self::CallCompromised => "call_compromised",
+            Self::Restarted => "restarted",
             Self::SetBack => "set_back",
             Self::SetBackConfirmed => "set_back_confirmed",
             Self::Delete => "delete",

@@ -1,6 +1,7 @@
 //! Observations for tables: a healthy account and one object, changed a word at a time. Holds no judgement.
 
 mod adopting;
+pub(crate) mod restarting;
 mod rotating;
 mod words;
 
@@ -112,6 +113,7 @@ pub(crate) fn object() -> Observation {
                 after: Duration::from_secs(600),
                 volume_sync: Duration::from_secs(180),
                 quiet_period: Duration::ZERO,
+                restart: BTreeSet::new(),
                 deadline: None,
             },
             deletion_policy: DeletionPolicy::Revoke,
@@ -125,6 +127,7 @@ pub(crate) fn object() -> Observation {
         slots: Vec::new(),
         target: Target::Missing,
         rule: Some(RenderRule::new("rule-1")),
+        workloads: Reading::Unknown,
         consumers: Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: at(0) },
         senior: None,
         look: None,

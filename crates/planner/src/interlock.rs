@@ -9,7 +9,9 @@ use crate::desired::{Desired, OnDeadline};
 use crate::effect::{Effect, LedgerEntry, RevokedBecause};
 use crate::identity::{Serial, TokenId};
 use crate::ledger::{Ledger, MAXIMUM_RETIRING};
-use crate::observation::{Consumer, Consumers, Life, Observation, SlotContent, Target, Way};
+use crate::observation::{
+    Consumer, Consumers, Life, Observation, Pace, SlotContent, Target, Way, Workload, WorkloadReference, Workloads,
+};
 
 /// Why an effect is refused.
 pub type Objection = &'static str;
@@ -48,6 +50,7 @@ pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection
         Effect::CondemnAdopted { serial, token, unless_held_in } => {
             condemn_adopted(observation, *serial, *token, unless_held_in.is_none())
         }
+        Effect::RestartWorkloads { serial, at, workloads } => restart(observation, *serial, *at, workloads),
         Effect::Retire { token, serial, successor, .. } => retire(observation, *token, *serial, *successor),
         Effect::Revoke { token, serial, because } => revoke(observation, *token, *serial, *because),
         Effect::CloseSlot(serial) => close_slot(observation, *serial),
@@ -90,7 +93,15 @@ fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) 
     let opens_new =
         ledger.next.as_ref().is_none_or(|attempt| before.next.as_ref() == Some(attempt) || attempt.serial.0 > before.serial);
     require(opens_new, "a serial is opened twice")?;
+    let keeps_restarted = ledger.restarted == before.restarted;
+    let forgets = matches!(entry, LedgerEntry::Rebuild | LedgerEntry::Restarted);
+    require(keeps_restarted || forgets, "a restart is forgotten")?;
     match entry {
+        LedgerEntry::Restarted => {
+            let of_current = ledger.restarted.is_some() && ledger.restarted == before.current.map(|current| current.serial);
+            let alone = Ledger { restarted: before.restarted, ..ledger.clone() } == *before;
+            require(of_current && alone, "more than a restart is written down")
+        }
         LedgerEntry::Rebuild => require(before.is_blank(), "a ledger is rebuilt that is not lost"),
         LedgerEntry::Clear => require(observation.deleted_at.is_some(), "the ledger of a living object is cleared"),
         LedgerEntry::Forget(serial) => {
@@ -169,6 +180,26 @@ fn project(observation: &Observation, serial: Serial, token: TokenId) -> Result<
     require(matches!(observation.target, Target::Ours(_)), "a Secret is written that was not seen, or is not ours")
 }
 
+/// A workload is somebody else's: it is touched once a swap, for the token that the target holds, and never against a pause.
+fn restart(observation: &Observation, serial: Serial, at: Timestamp, references: &[WorkloadReference]) -> Result<(), Objection> {
+    let Ok(desired) = &observation.desired else { return Err("workloads are restarted under a declaration that is refused") };
+    let published = observation.record.published.as_ref();
+    let current = observation.ledger.current.filter(|it| it.serial == serial && observation.target_holds(it.token));
+    let Some(published) = published.filter(|it| current.is_some_and(|current| current.token == it.token)) else {
+        return Err("workloads are restarted and the new token is not published");
+    };
+    require(observation.deleted_at.is_none(), "workloads are restarted for an object under deletion")?;
+    require(observation.ledger.restarted.is_none_or(|done| done < serial), "workloads are restarted twice for one swap")?;
+    require(at > published.at, "a restart cannot be told from one before the swap")?;
+    let Some(Workloads::Seen { workloads, .. }) = observation.workloads.since(published.at) else {
+        return Err("workloads are restarted that nobody looked at");
+    };
+    let may_be = |seen: &Workload| seen.restarted_at.is_none_or(|at| at <= published.at) && seen.pace != Pace::Paused;
+    let is_known = |it: &WorkloadReference| workloads.iter().any(|seen| seen.reference == *it && may_be(seen));
+    let declared = |it: &WorkloadReference| desired.retirement.restart.contains(&it.kind);
+    require(references.iter().all(|it| declared(it) && is_known(it)), "a workload is restarted that need not or must not be")
+}
+
 fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: Serial) -> Result<(), Objection> {
     let Some(current) = observation.ledger.current else { return Err("a token is retired and nothing follows it") };
     require(current.token != token && current.serial == successor && successor > serial, "the published token is retired")?;
@@ -194,6 +225,8 @@ fn unneeded(observation: &Observation, token: TokenId) -> Result<(), Objection> 
     if may_end_waiting(desired) && !adopted {
         return Ok(());
     }
+    let owed = !declared.restart.is_empty() && observation.ledger.owes_restarts();
+    require(!owed || may_end_waiting(desired), "a token is retired before those who hold it were restarted")?;
     let recorded = observation.record.retiring.iter().find(|record| record.token == token).map(|record| record.replaced_at);
     let Some(swap) = recorded.or(observation.record.published.as_ref().map(|published| published.at)) else {
         return Err("a token is retired and nobody knows since when it is replaced");

@@ -33,6 +33,8 @@ pub struct Ledger {
     /// A person said that the token of this serial is compromised, and with it every older one, since nobody can tell which
     /// of the strings that the Secret has held got out. Only rises; such a token stays no longer than its successor needs.
     pub compromised: Option<Serial>,
+    /// Up to this serial nobody is owed a restart. `None` if none was declared when the published token was committed.
+    pub restarted: Option<Serial>,
     /// The value of the annotation `rotate-at` that was last dealt with.
     pub handled_rotate_at: Option<String>,
 }
@@ -188,6 +190,32 @@ impl Ledger {
         }
     }
 
+    /// Remembers, with the commit of a token, whether restarts are declared: then whoever took one of its predecessors is owed
+    /// one, even if none of them still lives. `self` is the ledger before the commit.
+    #[must_use]
+    pub fn owing(&self, committed: Self, restarts: Restarts) -> Self {
+        let restarted = match restarts {
+            Restarts::Declared => self.restarted.or(self.current.map(|predecessor| predecessor.serial)),
+            Restarts::Undeclared => None,
+        };
+        Self { restarted, ..committed }
+    }
+
+    /// Whether somebody may be owed a restart: one was declared when the published token was committed, and is not done; or
+    /// it was not, and a predecessor still lives.
+    pub fn owes_restarts(&self) -> bool {
+        self.current.is_some_and(|current| match self.restarted {
+            Some(serial) => serial < current.serial,
+            None => self.retiring.iter().any(|entry| entry.serial < current.serial),
+        })
+    }
+
+    /// Nobody is owed a restart for the published token any more.
+    #[must_use]
+    pub fn restarts_done(&self) -> Self {
+        Self { restarted: self.current.map(|current| current.serial), ..self.clone() }
+    }
+
     /// Remembers that a person called the published token compromised.
     #[must_use]
     pub fn called_compromised(&self) -> Self {
@@ -225,6 +253,15 @@ impl Ledger {
         let serial = self.set_back.map_or(self.serial, |highest| self.serial.max(highest.0));
         Self { serial, set_back: None, ..self.clone() }
     }
+}
+
+/// Whether workloads are declared to be restarted after a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// Those of at least one kind.
+    Declared,
+    /// None.
+    Undeclared,
 }
 
 /// What an attempt is opened for.
@@ -293,6 +330,31 @@ mod tests {
             "; serial 5, current 5:2205, retiring 3:2183 4:2184, compromised 9",
         );
         assert_eq!(Ledger::default().deleting(&here, DeletionPolicy::Revoke).installation, Some(here));
+    }
+
+    #[test]
+    fn restarts_are_owed_from_a_commit_until_they_are_done() {
+        use Restarts::{Declared, Undeclared};
+        let opened = || full().opened(&Installation::new("here"), opening(Cause::Requested, 0), Serial(5), now());
+        let committed = |before: &Ledger, restarts| before.owing(before.committed(TokenId(2206), false, None), restarts);
+        let declared = committed(&opened(), Declared);
+        check(&declared, "; serial now+0, current now+0:2206, retiring 3:2183 4:2184, restarted 5");
+        assert!(declared.owes_restarts() && declared.forgotten(Serial(3)).forgotten(Serial(4)).owes_restarts());
+        let done = declared.restarts_done();
+        check(&done, "; serial now+0, current now+0:2206, retiring 3:2183 4:2184, restarted now+0");
+        assert!(!done.owes_restarts());
+        // Who took a token before the last restarts, and was not among them, is owed them still.
+        let again = committed(&Ledger { restarted: Some(Serial(4)), ..opened() }, Declared);
+        assert_eq!((again.restarted, again.owes_restarts()), (Some(Serial(4)), true));
+        // Undeclared, somebody is owed one only while a predecessor lives: it may be declared later.
+        let undeclared = committed(&Ledger { restarted: Some(Serial(4)), ..opened() }, Undeclared);
+        assert_eq!((undeclared.restarted, undeclared.owes_restarts()), (None, true));
+        assert!(!undeclared.forgotten(Serial(3)).forgotten(Serial(4)).owes_restarts());
+        // A first token has none.
+        let first = Ledger { current: None, retiring: Vec::new(), ..opened() };
+        let first = committed(&first, Declared);
+        assert_eq!((first.restarted, first.owes_restarts()), (None, false));
+        assert!(!Ledger::default().owes_restarts());
     }
 
     fn serial(before: i64, highest: i64, now: Timestamp, expected: i64) {

@@ -26,6 +26,7 @@ pub mod observation;
 pub mod permission;
 pub mod plan;
 pub mod report;
+pub(crate) mod restart;
 pub(crate) mod retirement;
 pub mod rotation;
 pub mod schedule;

@@ -3,10 +3,12 @@
 mod account;
 mod consumers;
 mod secrets;
+mod workloads;
 
 pub use self::account::{Account, Allowance, Budget, OpenAccount, Project, Token, TokenLimit};
 pub use self::consumers::{Consumer, Consumers, Unreadable, Way};
 pub use self::secrets::{Condemnation, CondemnedReason, Slot, SlotContent, Target, TargetState};
+pub use self::workloads::{Pace, Progress, Workload, WorkloadReference, Workloads};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +62,9 @@ pub struct Observation {
     /// The pods that take the target. Read only while a replaced token waits for nothing cheaper, and then remembered for
     /// as long as it waits.
     pub consumers: Reading<Consumers>,
+    /// The workloads of the declared kinds that take the target and have to be restarted to see a new token. Read only while
+    /// a restart is owed, or a replaced token waits for nothing cheaper, and then remembered as long as that is so.
+    pub workloads: Reading<Workloads>,
     /// An older `ServiceToken` of the namespace that writes the same Secret.
     pub senior: Option<String>,
     /// What was found when the Secret of an adoption was last looked into; kept in memory only.

@@ -145,7 +145,7 @@ type Stage = fn(&Observation, Timestamp) -> Turn;
 
 /// The stages in order. Publishing comes before everything that needs dbt, so that a Secret is mended while dbt is away;
 /// destroying comes before minting, so that strays do not pile up.
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     stage::finalize::finalize,
     stage::admit::admit,
     stage::rebuild::rebuild,
@@ -153,6 +153,7 @@ const STAGES: [Stage; 9] = [
     stage::project::project,
     stage::sweep::sweep,
     stage::retire::retire,
+    stage::restart::restart,
     stage::adopt::adopt,
     stage::mint::mint,
 ];
@@ -216,8 +217,8 @@ pub(crate) fn concerns(trouble: &Trouble, step: &Step) -> bool {
         return matches!(step, Step::Act(Effect::Prove { .. }));
     }
     let needs_dbt = match step {
-        // A look at the pods has no trouble of its own: that it fails is a reading.
-        Step::Read(Need::Consumers(_)) => return false,
+        // A look at pods or workloads has no trouble of its own: that it fails is a reading.
+        Step::Read(Need::Consumers(_) | Need::Workloads(_)) => return false,
         Step::Read(_) => true,
         Step::Act(effect) => effect.calls_dbt(),
         _ => return false,

@@ -128,6 +128,7 @@ proptest! {
             | Effect::Reserve(_)
             | Effect::Mint { .. }
             | Effect::LabelCommitted(_)
+            | Effect::RestartWorkloads { .. }
             | Effect::LeaveRecord { .. } => false,
         };
         prop_assert!(!harmed, "{:?}", effect);
@@ -347,6 +348,7 @@ const STALLED: &[&str] = &[
     "AdoptAmbiguous",
     "AdoptPermissionsDiffer",
     "TokenConflict",
+    "RestartNotPermitted",
 ];
 
 const READY_FALSE: &[&str] =
@@ -414,6 +416,8 @@ fn the_observations_reach_what_the_properties_speak_of() {
         "rebuild",
         "rename",
         "reserve",
+        "restart_workloads",
+        "restarted",
         "retire",
         "revoke",
         "set_back",

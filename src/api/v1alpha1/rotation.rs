@@ -76,8 +76,9 @@ pub struct Retirement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = duration(0, 90 * DAY, "quietPeriod is at most 90d"))]
     pub quiet_period: Option<String>,
-    /// Kinds of workloads that are restarted once after a swap if they read the Secret by env or subPath and so cannot
-    /// see the new token. Default: none.
+    /// Kinds of workloads that are restarted once after a swap, as by kubectl rollout restart, if they read the Secret by
+    /// env or subPath and so cannot see the new token. The operator needs the right to list and patch them
+    /// (rbac.restarts of its chart). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3), transform = schema::set())]
     pub restart: Option<Vec<RestartKind>>,

@@ -275,6 +275,9 @@ pub struct Ledger {
     /// A person called the token of this serial compromised; it and every older one are revoked without an overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compromised: Option<i64>,
+    /// Up to this serial no workload is owed a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<i64>,
     /// Highest serial of a token that this ledger does not know; while set, nothing of this object is revoked until a
     /// person confirms it on the DbtAccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]

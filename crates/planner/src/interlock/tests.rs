@@ -434,3 +434,55 @@ fn a_claim_is_given_back_and_a_secret_that_was_there_stays() {
     refused(&taken_over, &Effect::DeleteTarget, "a Secret is deleted that was there before");
     refused(&published(), &Effect::DeleteTarget, "an object that is not deleted is let go");
 }
+
+#[test]
+fn workloads_are_restarted_once_a_swap_and_never_against_a_pause() {
+    use crate::desired::WorkloadKind::{Deployment, StatefulSet};
+    use crate::fixture::restarting::workload;
+    let web = |change: fn(&mut Workload)| {
+        let mut web = workload("web", None);
+        change(&mut web);
+        object().swapped(600).restarting(&[Deployment]).working(0, &[web])
+    };
+    let restart = Effect::RestartWorkloads { serial: Serial(5), at: at(0), workloads: vec![workload("web", None).reference] };
+    let at_swap = Effect::RestartWorkloads { serial: Serial(5), at: at(-600), workloads: Vec::new() };
+    let swapped = || web(|_| {});
+    allowed(&swapped(), &restart);
+    allowed(&web(|it| it.restarted_at = Some(at(-600))), &restart);
+    let must_not = "a workload is restarted that need not or must not be";
+    refused(&web(|it| it.restarted_at = Some(at(-599))), &restart, must_not);
+    refused(&web(|it| it.pace = Pace::Paused), &restart, must_not);
+    refused(&web(|it| it.reference.version = "8".into()), &restart, must_not);
+    refused(&swapped().restarting(&[StatefulSet]), &restart, must_not);
+    refused(&swapped().working(-601, &[workload("web", None)]), &restart, "workloads are restarted that nobody looked at");
+    refused(&swapped().restarted(5), &restart, "workloads are restarted twice for one swap");
+    refused(&swapped(), &at_swap, "a restart cannot be told from one before the swap");
+    refused(&swapped().holding(2190), &restart, "workloads are restarted and the new token is not published");
+    refused(&deleted(swapped()), &restart, "workloads are restarted for an object under deletion");
+    let noted = |before: &Observation, change: fn(&mut Ledger)| writing(LedgerEntry::Restarted, before, change);
+    allowed(&swapped(), &noted(&swapped(), |it| it.restarted = Some(Serial(5))));
+    let more = "more than a restart is written down";
+    refused(&swapped(), &noted(&swapped(), |it| it.restarted = Some(Serial(4))), more);
+    let retiring = |it: &mut Ledger| (it.restarted, it.retiring) = (Some(Serial(5)), Vec::new());
+    refused(&swapped(), &noted(&swapped(), retiring), more);
+    let forgetful = writing(LedgerEntry::SetBack, &swapped().restarted(4), |it| it.restarted = None);
+    refused(&swapped().restarted(4), &forgetful, "a restart is forgotten");
+}
+
+#[test]
+fn a_token_is_not_retired_before_those_who_hold_it_were_restarted() {
+    let retire = Effect::Retire {
+        token: TokenId(2190),
+        serial: Serial(4),
+        successor: Serial(5),
+        probes: Vec::new(),
+        rule: RenderRule::new("rule-1"),
+    };
+    let owed = || object().swapped(3600).restarting(&[crate::desired::WorkloadKind::Deployment]);
+    refused(&owed(), &retire, "a token is retired before those who hold it were restarted");
+    allowed(&owed().restarted(5), &retire);
+    allowed(&owed().restarting(&[]), &retire);
+    allowed(&owed().with(|it| it.ledger.compromised = Some(Serial(4))), &retire);
+    let deadline = Deadline { after: Duration::from_secs(1), then: OnDeadline::Delete };
+    allowed(&owed().with_desired(|it| it.retirement.deadline = Some(deadline)), &retire);
+}

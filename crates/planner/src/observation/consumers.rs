@@ -12,10 +12,10 @@ pub enum Consumers {
     Unreadable(Unreadable),
 }
 
-/// Why the pods cannot be read.
+/// Why pods or workloads cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreadable {
-    /// The operator may not list them: a person must allow it.
+    /// The operator may not do that: a person must allow it.
     Forbidden,
     /// The API server did not answer; a retry mends it.
     Failed,

@@ -228,6 +228,9 @@ fn next_step(observation: &Observation, step: &Step, retiring: &[RetiringReport]
     if *step != Step::Settled {
         return Some(words::next_step(observation, step));
     }
+    if let Some(restart) = words::next_restart(observation) {
+        return Some(restart);
+    }
     let Some(waiting) = retiring.iter().find(|token| observation.life(token.id) != Life::Inactive) else {
         return words::next_rotation(observation);
     };

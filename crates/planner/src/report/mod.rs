@@ -172,7 +172,7 @@ pub struct RetiringReport {
 /// A rule of retirement that does not hold yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waiting {
-    /// `Verification`, `Secret`, `Overlap`, `Pods`, `AdoptSource` or `LastUsed`.
+    /// `Verification`, `Secret`, `Overlap`, `Pods`, `Restart`, `AdoptSource` or `LastUsed`.
     pub rule: &'static str,
     /// What is waited for.
     pub message: String,

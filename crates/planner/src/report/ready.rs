@@ -10,9 +10,14 @@ use crate::permission;
 use crate::plan::{self, Step, Wait};
 use crate::report::words;
 use crate::report::{Condition, ConditionStatus, ConditionType, Published};
+use crate::restart::Restart;
+use crate::retirement;
 
 /// The reasons with which an object counts as published and in order.
 const IN_ORDER: [&str; 3] = ["Published", "PublishedUnproven", "PolicyViolation"];
+
+/// The reason for a person to act although what is declared is published.
+const RESTART_NOT_PERMITTED: &str = "RestartNotPermitted";
 
 /// The reasons that stay while the next attempt waits for its turn.
 const LASTING: [&str; 3] = ["DbtRejected", "GrantsDiffer", "VerificationRefused"];
@@ -77,10 +82,10 @@ pub(super) fn ready(observation: &Observation, step: &Step, published: Option<&P
         Step::Wait(Wait::Suspended) => suspended(observation, published),
         // What waits for a window is what is declared until then.
         Step::Settled | Step::Wait(Wait::Window { .. }) => {
-            published.map_or_else(|| Verdict::progressing("nothing to do yet"), |it| in_order(observation, it))
+            published.map_or_else(|| Verdict::progressing("nothing to do yet"), |it| at_rest(observation, it))
         }
         _ if is_steady(observation, step, published) => {
-            published.map_or_else(|| waiting(observation, step), |it| in_order(observation, it))
+            published.map_or_else(|| waiting(observation, step), |it| at_rest(observation, it))
         }
         _ => waiting(observation, step),
     }
@@ -166,6 +171,14 @@ fn suspended(observation: &Observation, published: Option<&Published>) -> Verdic
     Verdict::new(status, "Suspended", message)
 }
 
+/// The declaration is applied; a person may have to act all the same, for whoever takes the Secret to see the new token.
+fn at_rest(observation: &Observation, published: &Published) -> Verdict {
+    match Restart::of(observation).and_then(|restart| restart.refused()) {
+        Some(kind) => Verdict::stall(RESTART_NOT_PERMITTED, retirement::refused(kind, &observation.owner.namespace)),
+        None => in_order(observation, published),
+    }
+}
+
 fn in_order(observation: &Observation, published: &Published) -> Verdict {
     let (secret, account) = words::names(observation);
     let token = published.token;
@@ -229,10 +242,13 @@ fn is_steady(observation: &Observation, step: &Step, published: Option<&Publishe
     was_in_order(observation) && works && !applies_an_edit(observation, step)
 }
 
-/// Whether this generation was told to be published and in order.
+/// Whether this generation was told to be published and in order, whether or not its readers could be restarted.
 pub(crate) fn was_in_order(observation: &Observation) -> bool {
     let ready = observation.record.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
-    let in_order = ready.is_some_and(|ready| ready.status == ConditionStatus::True && IN_ORDER.contains(&ready.reason.as_str()));
+    let in_order = ready.is_some_and(|ready| {
+        let reason = ready.reason.as_str();
+        ready.status == ConditionStatus::True && IN_ORDER.contains(&reason) || reason == RESTART_NOT_PERMITTED
+    });
     in_order && observation.record.observed_generation == observation.generation
 }
 

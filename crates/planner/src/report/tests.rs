@@ -683,3 +683,63 @@ fn a_compromised_token_is_told_in_the_history() {
     let proving = recorded.attempt(6, Cause::Compromised, 0).filled_slot(6, 2206).listed(6, 2206);
     assert_eq!(proving.plan().report.history[0].cause, Cause::Compromised);
 }
+
+#[test]
+fn a_restart_is_told_before_while_and_after() {
+    use crate::desired::WorkloadKind::Deployment;
+    use crate::fixture::restarting::workload;
+    let swapped = |ago| object().swapped(ago).restarting(&[Deployment]);
+    let next = |it: &Observation| {
+        let next = it.plan().report.next_step.expect("something comes");
+        format!("{} {}: {}", next.action, next.at.map_or_else(String::new, |at| at.to_string()), next.message)
+    };
+    let waiting = swapped(30);
+    assert_eq!(next(&waiting), "Restart 2026-11-24T07:40:30Z: restart the workloads that take Secret dagster-dbt");
+    check(&waiting, PUBLISHED);
+    let due = swapped(60).working(0, &["b", "a"].map(|name| workload(name, None)));
+    assert_eq!(next(&due), "Restart : restarting Deployment a and Deployment b");
+    check(&due, PUBLISHED);
+    let done = |names: &[&str]| {
+        let workloads = names.iter().map(|name| workload(name, None).reference).collect();
+        let effect = Effect::RestartWorkloads { serial: Serial(5), at: now(), workloads };
+        event(&due, &effect).map(|event| (event.warning, event.reason, event.message)).expect("an event")
+    };
+    let told = |message: &str| (false, "WorkloadsRestarted".to_owned(), message.to_owned());
+    assert_eq!(done(&["web"]), told("Deployment web was restarted to take token 2202"));
+    let many = done(&["g", "f", "e", "d", "c", "b", "a"]);
+    let names = "Deployment a, Deployment b, Deployment c, Deployment d, Deployment e and 2 more";
+    assert_eq!(many, told(&format!("{names} were restarted to take token 2202")));
+}
+
+#[test]
+fn restarts_that_are_not_permitted_stall_until_they_are() {
+    use crate::desired::WorkloadKind::Deployment;
+    use crate::observation::{Unreadable, Workloads};
+    let looked = |why| {
+        let value = Workloads::Unreadable { kind: Deployment, why };
+        object()
+            .swapped(600)
+            .restarting(&[Deployment])
+            .restarted(4)
+            .with(|it| it.workloads = Reading::Known { value, taken_at: now() })
+    };
+    let refused = || looked(Unreadable::Forbidden);
+    let stalled = "False RestartNotPermitted, Stalled RestartNotPermitted: the operator may not patch Deployment in finance; \
+                   allow restarts in the chart, or empty retire.restart";
+    check(&refused(), stalled);
+    assert_eq!(refused().plan().report.events.len(), 1);
+    usable(&refused(), "True VerificationPassed: dbt accepted token 2202 when it was last tried");
+    // What time mends is no reason to act.
+    check(&looked(Unreadable::Failed), PUBLISHED);
+    // It ends with the permission, with the declaration, and when nobody is owed anything.
+    let again = written(refused());
+    check(&again, stalled);
+    assert_eq!(again.plan().report.events, []);
+    check(&again.clone().working(0, &[]).restarted(5), PUBLISHED);
+    check(&again.clone().restarting(&[]), PUBLISHED);
+    check(&again.clone().restarted(5).with(|it| it.ledger.retiring.clear()), PUBLISHED);
+    // The old token has gone by its deadline, and its readers still have to be restarted.
+    check(&again.clone().with(|it| it.ledger.retiring.clear()), stalled);
+    // A rotation in the meantime does not look like a new declaration.
+    check(&again.with(|it| it.rotate_at = Some("noon".into())), stalled);
+}

@@ -1,5 +1,7 @@
 //! Steps, blocks and events in words. Messages say what is so, for which object, and what to do.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::desired::Refusal;
@@ -8,11 +10,13 @@ use crate::gate;
 use crate::grant::{GrantRow, Scope, Unresolved};
 use crate::identity::WriteCategory;
 use crate::ledger::Cause;
-use crate::observation::Observation;
+use crate::observation::{Observation, WorkloadReference};
 use crate::plan::{Block, Step, Wait};
 use crate::report::adopting;
 use crate::report::ready::unknown_sets;
 use crate::report::{Event, NextStep};
+use crate::restart::Restart;
+use crate::retirement;
 use crate::stage::retire::minute;
 use crate::trigger;
 
@@ -131,6 +135,7 @@ fn read_words(need: Need) -> String {
         Need::Projects => "reading the account's projects".into(),
         Need::Environments => "reading the account's environments".into(),
         Need::Consumers(_) => "looking at the pods that take the Secret".into(),
+        Need::Workloads(_) => "looking at the workloads that take the Secret".into(),
     }
 }
 
@@ -186,6 +191,7 @@ fn effect_words(observation: &Observation, effect: &Effect) -> NextStep {
         Effect::Prove { token, .. } => ("Verify", format!("publishing token {token}, which dbt accepted")),
         Effect::Condemn { .. } => ("Delete", "giving up the new token".into()),
         Effect::LabelCommitted(_) | Effect::Project { .. } => ("Publish", format!("writing Secret {secret}")),
+        Effect::RestartWorkloads { workloads, .. } => ("Restart", format!("restarting {}", workload_names(workloads))),
         Effect::Retire { token, .. } => ("Retire", format!("revoking token {token}")),
         Effect::Revoke { token, .. } => ("Delete", format!("revoking token {token}")),
         Effect::CloseSlot(_) => ("Delete", "removing the operator's copy of a token".into()),
@@ -206,6 +212,7 @@ fn ledger_words(entry: LedgerEntry) -> (&'static str, String) {
         LedgerEntry::Rebuild => ("Wait", "the status was lost and is written again".into()),
         LedgerEntry::Forget(_) => ("Retire", "a replaced token is gone".into()),
         LedgerEntry::CallCompromised => ("Rotate", "a person called the published token compromised".into()),
+        LedgerEntry::Restarted => ("Restart", "whoever takes the Secret has been restarted".into()),
         LedgerEntry::SetBack => ("Wait", "tokens exist that this cluster does not know".into()),
         LedgerEntry::SetBackConfirmed => ("Wait", "a person confirmed the unknown tokens".into()),
         LedgerEntry::Delete | LedgerEntry::Clear => ("Delete", "the object is being deleted".into()),
@@ -225,6 +232,7 @@ pub fn event(observation: &Observation, effect: &Effect) -> Option<Event> {
             normal("TokenPublished", format!("Secret {secret} holds token {token}"))
         }
         Effect::LabelCommitted(serial) => adopting::event(observation, *serial),
+        Effect::RestartWorkloads { workloads, .. } => workloads_restarted(observation, workloads),
         Effect::Retire { token, .. } => normal("TokenRetired", format!("token {token} was revoked; its successor is in use")),
         Effect::Revoke { token, because: RevokedBecause::Stray, .. } => {
             normal("StrayRevoked", format!("token {token} was revoked; it was never published"))
@@ -243,6 +251,25 @@ pub fn event(observation: &Observation, effect: &Effect) -> Option<Event> {
         }),
         _ => None,
     }
+}
+
+fn workloads_restarted(observation: &Observation, workloads: &[WorkloadReference]) -> Option<Event> {
+    let (token, names) = (observation.ledger.current?.token, workload_names(workloads));
+    let verb = if workloads.len() == 1 { "was" } else { "were" };
+    let message = format!("{names} {verb} restarted to take token {token}");
+    Some(Event { warning: false, reason: "WorkloadsRestarted".into(), message })
+}
+
+fn workload_names(workloads: &[WorkloadReference]) -> String {
+    let names: BTreeSet<String> = workloads.iter().map(retirement::words::workload).collect();
+    retirement::words::list(&names)
+}
+
+/// The restart that is owed, as `status.nextStep` shows it while it waits.
+pub(super) fn next_restart(observation: &Observation) -> Option<NextStep> {
+    let restart = Restart::of(observation).filter(Restart::is_owed)?;
+    let message = format!("restart the workloads that take Secret {}", names(observation).0);
+    Some(NextStep { action: "Restart", cause: None, at: Some(restart.due_at()), message })
 }
 
 fn released(observation: &Observation, secret: &str) -> String {

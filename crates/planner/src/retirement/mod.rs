@@ -7,9 +7,12 @@ pub(crate) mod adopted;
 mod deadline;
 mod last_used;
 mod pods;
-mod words;
+mod restart;
+pub(crate) mod words;
 
 pub(crate) use self::deadline::deadline_at;
+pub(crate) use self::pods::paced;
+pub(crate) use self::restart::refused;
 
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use crate::stage::set_back::set_back;
 const CLOCKS: Duration = Duration::from_secs(60);
 
 /// The time of a swap is written down in whole seconds, so that it lies up to a second before the swap.
-const WRITTEN_TO_THE_SECOND: Duration = Duration::from_secs(1);
+pub(crate) const WRITTEN_TO_THE_SECOND: Duration = Duration::from_secs(1);
 
 /// One replaced token, and the one that follows it.
 #[derive(Clone, Copy, Debug)]
@@ -88,11 +91,10 @@ const GROUNDS: [Rule; 2] = [Rule { word: "Verification", ask: verification }, Ru
 
 /// Whether anybody may still need the old token. What costs nothing to know is asked first, since the first rule that wants
 /// something read is the one that gets it.
-///
-/// A roll-out under way (`Restart`) belongs after the pods.
-const CONSUMERS: [Rule; 4] = [
+const CONSUMERS: [Rule; 5] = [
     Rule { word: "Overlap", ask: overlap },
     Rule { word: "Pods", ask: pods::pods },
+    Rule { word: "Restart", ask: restart::restart },
     Rule { word: "AdoptSource", ask: adopted::source },
     Rule { word: "LastUsed", ask: last_used::last_used },
 ];
@@ -172,7 +174,7 @@ pub(crate) fn obstacle(case: &Case<'_>) -> Option<Turn> {
 
 /// Whether the deadline of a token that its consumers still need has passed, and it is kept all the same.
 pub(crate) fn is_blocked(case: &Case<'_>) -> bool {
-    if case.observation.life(case.old.token) == Life::Inactive {
+    if case.observation.deleted_at.is_some() || case.observation.life(case.old.token) == Life::Inactive {
         return false;
     }
     let waits_for_consumers = case.open_rules().first().is_some_and(|(word, _)| CONSUMERS.iter().any(|rule| rule.word == *word));

@@ -85,7 +85,8 @@ fn wait(case: &Case<'_>, message: String, settled: Option<Timestamp>, look_at: T
     Answer::Unread { message, need: Need::Consumers(look_at) }
 }
 
-fn paced(replaced_at: Timestamp, taken_at: Timestamp) -> Timestamp {
+/// When to look again after a look at this time, if the swap was at that one.
+pub(crate) fn paced(replaced_at: Timestamp, taken_at: Timestamp) -> Timestamp {
     let passed = Duration::try_from(taken_at.duration_since(replaced_at)).unwrap_or_default();
     later(taken_at, (passed / 8).clamp(SOONEST, LATEST))
 }

@@ -357,6 +357,8 @@ fn a_deadline_lets_go_or_raises_an_alarm() {
     assert!(!blocked(&replaced().ends(3600, OnDeadline::Hold)), "nobody needs it");
     assert!(!blocked(&waiting().ends(3600, OnDeadline::Hold).not_ready()), "not because of its consumers");
     assert!(!blocked(&waiting().ends(3600, OnDeadline::Hold).inactive(2190)));
+    let deleted = waiting().ends(3600, OnDeadline::Hold).deleted(1, crate::desired::DeletionPolicy::Revoke);
+    assert!(!blocked(&deleted), "a deletion does not wait for consumers");
 }
 
 /// What is told is also why it waits, and what waits for nothing goes.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::observation::WorkloadReference;
+
 /// So many names stand in a message.
 const NAMES: usize = 5;
 
@@ -14,14 +16,24 @@ const QUARTER_OF_AN_HOUR: i64 = 15 * 60;
 
 /// `pod a`, `pods a and b`, `pods a, b, c, d, e and 3 more`.
 pub(super) fn pods(names: &BTreeSet<&str>) -> String {
-    let mut shown: Vec<&str> = names.iter().copied().take(NAMES).collect();
-    let rest = names.len() - shown.len();
     let plural = if names.len() == 1 { "pod" } else { "pods" };
+    format!("{plural} {}", list(names))
+}
+
+/// `a`, `a and b`, `a, b, c, d, e and 3 more`.
+pub(crate) fn list<Name: AsRef<str>>(names: &BTreeSet<Name>) -> String {
+    let mut shown: Vec<&str> = names.iter().map(AsRef::as_ref).take(NAMES).collect();
+    let rest = names.len() - shown.len();
     if rest > 0 {
-        return format!("{plural} {} and {rest} more", shown.join(", "));
+        return format!("{} and {rest} more", shown.join(", "));
     }
     let last = shown.pop().unwrap_or_default();
-    if shown.is_empty() { format!("{plural} {last}") } else { format!("{plural} {} and {last}", shown.join(", ")) }
+    if shown.is_empty() { last.to_owned() } else { format!("{} and {last}", shown.join(", ")) }
+}
+
+/// `Deployment airflow-scheduler`.
+pub(crate) fn workload(reference: &WorkloadReference) -> String {
+    format!("{} {}", reference.kind.word(), reference.name)
 }
 
 /// The quarter of an hour that a time lies in, by its beginning, to the minute.

@@ -244,7 +244,8 @@ fn prove(facts: &Facts<'_>, attempt: &Attempt, token: TokenId) -> Result<Turn, T
     let probes = gate::provable(observation, facts.desired, &facts.wanted)?;
     let usable = observation.current_is_usable();
     let inheritance = link::inheritance(observation, &facts.wanted);
-    let committed = Box::new(observation.ledger.committed(token, usable, observation.rotate_at.clone()));
+    let committed = observation.ledger.committed(token, usable, observation.rotate_at.clone());
+    let committed = Box::new(observation.ledger.owing(committed, facts.desired.retirement.restarts()));
     Ok(Turn::act(Effect::Prove { serial: attempt.serial, token, probes, inheritance, committed }))
 }
 

@@ -11,6 +11,7 @@ pub mod finalize;
 pub mod mint;
 pub mod project;
 pub mod rebuild;
+pub mod restart;
 pub mod retire;
 pub mod set_back;
 pub mod sweep;

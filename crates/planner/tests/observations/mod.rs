@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dbt_token_planner::adoption::{AdoptPermissions, AdoptPolicy, Adoption, Finding, Fit, Holder, Look, Source};
 use dbt_token_planner::desired::{
-    Deadline, DeletionPolicy, Desired, OnDeadline, Permission, ProjectReference, Projects, Refusal, Retirement,
+    Deadline, DeletionPolicy, Desired, OnDeadline, Permission, ProjectReference, Projects, Refusal, Retirement, WorkloadKind,
 };
 use dbt_token_planner::grant::{self, AccountGrant, AllowedProjects, AllowedSets, GrantRow, GrantRows, Scope};
 use dbt_token_planner::identity::{
@@ -17,8 +17,9 @@ use dbt_token_planner::identity::{
 use dbt_token_planner::ledger::{Attempt, Cause, Entry, Ledger, MAXIMUM_RETIRING};
 use dbt_token_planner::mark::{Mark, Origin};
 use dbt_token_planner::observation::{
-    Account, Allowance, Budget, Condemnation, CondemnedReason, Consumer, Consumers, Observation, OpenAccount, Owner, Project,
-    Reading, Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind, Unreadable, Way,
+    Account, Allowance, Budget, Condemnation, CondemnedReason, Consumer, Consumers, Observation, OpenAccount, Owner, Pace,
+    Progress, Project, Reading, Record, Slot, SlotContent, Target, TargetState, Token, TokenLimit, Trouble, TroubleKind,
+    Unreadable, Way, Workload, WorkloadReference, Workloads,
 };
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Replacement, RetiringRecord};
 use dbt_token_planner::rotation::{LegacyPolicy, RotationPolicy};
@@ -123,12 +124,39 @@ fn retirement() -> impl Strategy<Value = Retirement> {
     let then = select(vec![OnDeadline::Hold, OnDeadline::Delete]);
     let deadline = weighted(0.3, (length(), then).prop_map(|(after, then)| Deadline { after, then }));
     let quiet_period = prop_oneof![1 => Just(Duration::ZERO), 1 => length()];
-    (length(), length(), quiet_period, deadline).prop_map(|(after, volume_sync, quiet_period, deadline)| Retirement {
-        after,
-        volume_sync,
-        quiet_period,
-        deadline,
+    let restart = prop_oneof![2 => Just(BTreeSet::new()), 1 => btree_set(workload_kind(), 1..3)];
+    (length(), length(), quiet_period, restart, deadline).prop_map(|(after, volume_sync, quiet_period, restart, deadline)| {
+        Retirement { after, volume_sync, quiet_period, restart, deadline }
     })
+}
+
+fn workload_kind() -> impl Strategy<Value = WorkloadKind> {
+    select(vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet])
+}
+
+fn workloads() -> impl Strategy<Value = Workloads> {
+    let pace = select(vec![Pace::Rolling, Pace::Rolling, Pace::Paused, Pace::OnDelete, Pace::Partition(1)]);
+    let progress = (any::<bool>(), 0_u32..2, 0_u32..2).prop_map(|(is_observed, outdated, unavailable)| Progress {
+        is_observed,
+        outdated,
+        unavailable,
+    });
+    let reference = (workload_kind(), text(&["a", "b", "c"])).prop_map(|(kind, name)| {
+        let version = format!("{}-{name}", kind.word());
+        WorkloadReference { kind, name, version }
+    });
+    let workload = (reference, time(), option::of(time()), pace, progress).prop_map(
+        |(reference, created_at, restarted_at, pace, progress)| Workload { reference, created_at, restarted_at, pace, progress },
+    );
+    let seen = (btree_set(workload_kind(), 1..4), vec(workload, 0..3)).prop_map(|(kinds, mut workloads)| {
+        // One namespace has no two of one name.
+        workloads.sort();
+        workloads.dedup_by(|one, other| one.reference == other.reference);
+        Workloads::Seen { kinds, workloads }
+    });
+    let unreadable = (workload_kind(), select(vec![Unreadable::Forbidden, Unreadable::Failed]))
+        .prop_map(|(kind, why)| Workloads::Unreadable { kind, why });
+    prop_oneof![3 => seen, 1 => unreadable]
 }
 
 fn consumers() -> impl Strategy<Value = Consumers> {
@@ -265,12 +293,12 @@ fn ledger() -> impl Strategy<Value = Ledger> {
     let retiring = prop_oneof![3 => vec(entry(), 0..2), 1 => vec(entry(), 0..5)];
     let names = (option::of(attempt()), weighted(0.8, entry()), retiring);
     let rest = (weighted(0.9, installation()), serial(), weighted(0.8, Just(())), weighted(0.1, policy()));
-    let facts = (weighted(0.05, serial()), weighted(0.2, serial()));
+    let facts = (weighted(0.05, serial()), weighted(0.2, serial()), weighted(0.4, serial()));
     (names, rest, facts, annotation(), weighted(0.1, Just(()))).prop_map(
         |(
             (next, current, retiring),
             (installation, serial, sound, deletion),
-            (set_back, compromised),
+            (set_back, compromised, restarted),
             handled_rotate_at,
             blank,
         )| {
@@ -286,7 +314,18 @@ fn ledger() -> impl Strategy<Value = Ledger> {
                 next.iter().map(|attempt| attempt.serial).chain(current.iter().chain(&retiring).map(|entry| entry.serial));
             let highest = named.map(|serial| serial.0).max().filter(|_| sound.is_some()).unwrap_or(serial.0);
             let serial = serial.0.max(highest);
-            Ledger { installation, serial, next, current, retiring, deletion, set_back, compromised, handled_rotate_at }
+            Ledger {
+                installation,
+                serial,
+                next,
+                current,
+                retiring,
+                deletion,
+                set_back,
+                compromised,
+                restarted,
+                handled_rotate_at,
+            }
         },
     )
 }
@@ -499,8 +538,9 @@ fn blind() -> impl Strategy<Value = Observation> {
     let object = (1_i64..3, time(), weighted(0.95, Just(())), annotations, declaration().boxed(), policy()).boxed();
     let state = (ledger().boxed(), record().boxed(), account().boxed(), slots.boxed(), target().boxed(), rule().boxed()).boxed();
     let senior = weighted(0.03, Just("airflow".to_owned()));
-    let rest = (senior, time(), trouble().boxed(), reading(consumers()).boxed(), look().boxed()).boxed();
-    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, consumers, look))| {
+    let looks = (reading(consumers()).boxed(), reading(workloads()).boxed()).boxed();
+    let rest = (senior, time(), trouble().boxed(), looks, look().boxed()).boxed();
+    (object, state, rest).prop_map(|(object, state, (senior, fresh_after, trouble, (consumers, workloads), look))| {
         let (generation, created_at, finalizer, (rotate_at, compromised), desired, deletion_policy) = object;
         let (ledger, record, account, slots, target, rule) = state;
         Observation {
@@ -521,6 +561,7 @@ fn blind() -> impl Strategy<Value = Observation> {
             target,
             rule,
             consumers,
+            workloads,
             senior,
             look,
             fresh_after,
@@ -532,7 +573,7 @@ fn blind() -> impl Strategy<Value = Observation> {
 /// Any observation at all, of an object that is not deleted: some put together blindly, some with an attempt or a token in
 /// good order among the rest, so that the later stages are reached as well.
 pub fn living() -> impl Strategy<Value = Observation> {
-    prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed(), 2 => taking_over().boxed(), 1 => replaced().boxed()]
+    prop_oneof![3 => blind().boxed(), 1 => published().boxed(), 2 => attempting().boxed(), 2 => taking_over().boxed(), 1 => replaced().boxed(), 1 => restarting().boxed()]
 }
 
 /// A published object that replaced an adopted token, which may be condemned, used, or lack its slot.
@@ -566,6 +607,22 @@ fn replaced() -> impl Strategy<Value = Observation> {
             it
         },
     )
+}
+
+/// A published object whose readers are owed a restart, as a rule with a new look at the workloads.
+fn restarting() -> impl Strategy<Value = Observation> {
+    let looked = weighted(0.8, workloads());
+    (at_rest().boxed(), btree_set(workload_kind(), 1..3), looked).prop_map(|(mut it, kinds, looked)| {
+        if let Ok(desired) = &mut it.desired {
+            desired.retirement.restart = kinds;
+        }
+        it.ledger.restarted = it.ledger.current.map(|current| Serial(current.serial.0 - 1));
+        (it.ledger.retiring, it.ledger.set_back) = (Vec::new(), None);
+        if let Some(value) = looked {
+            it.workloads = Reading::Known { value, taken_at: now() };
+        }
+        it
+    })
 }
 
 /// An object that has no token yet and shall take one over, with an attempt or a claim as a rule.
@@ -669,7 +726,13 @@ fn listed_token(id: TokenId, mark: Mark, rows: GrantRows) -> Token {
 
 /// Any observation at all.
 pub fn observation() -> impl Strategy<Value = Observation> {
-    (living().boxed(), weighted(0.25, time())).prop_map(|(living, deleted_at)| Observation { deleted_at, ..living })
+    (living().boxed(), weighted(0.25, (time(), any::<bool>()))).prop_map(|(mut it, deletion)| {
+        if let Some((time, begun)) = deletion {
+            it.deleted_at = Some(time);
+            it.ledger.deletion = if begun { Some(it.deletion_policy) } else { it.ledger.deletion };
+        }
+        it
+    })
 }
 
 /// An object that has been published and works, among anything else that may lie around.

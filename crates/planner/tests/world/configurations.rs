@@ -7,6 +7,7 @@
 //! account's own judgement, project names, suspension, failures that only delay (`Trouble`), more than one object (but for
 //! another one that claims the same token), and the adoption of the very Secret that the object manages.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dbt_token_planner::desired::{Deadline, OnDeadline, Retirement};
@@ -28,6 +29,7 @@ pub fn overlap_alone() -> Retirement {
         after: Duration::from_secs(500),
         volume_sync: Duration::from_secs(180),
         quiet_period: Duration::ZERO,
+        restart: BTreeSet::new(),
         deadline: None,
     }
 }

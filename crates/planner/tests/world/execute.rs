@@ -118,6 +118,8 @@ fn begin(world: &mut World, replica: usize, hand: Hand, shared: &Shared, luck: L
         | Effect::StripTarget
         | Effect::Rename { .. }
         | Effect::CondemnAdopted { .. } => adopting(world, replica, hand, &job, effect, luck),
+        // No workloads are declared here; two replicas that restart some have a model of their own beside that stage.
+        Effect::RestartWorkloads { .. } => {}
         Effect::ReleaseTarget => release(world, hand, Target::Released),
         Effect::DeleteTarget => release(world, hand, |_| Target::Missing),
         Effect::RemoveFinalizer(how) => let_go(world, hand, *how),

@@ -315,6 +315,7 @@ pub fn observation(view: &View, shared: &Shared) -> seen::Observation {
         target: target(view.target),
         rule: Some(rule()),
         consumers: consumers(view, shared),
+        workloads: seen::Reading::Unknown,
         senior: None,
         look: view.look.map(|(seen, tick)| look(seen, tick)),
         fresh_after: freshness(view, shared).1,

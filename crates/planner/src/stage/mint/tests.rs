@@ -296,3 +296,19 @@ fn that_a_token_is_compromised_is_written_down_before_anything_else() {
     let handled = published().called_compromised("noon").with(|it| it.ledger.handled_rotate_at = Some("noon".into()));
     check(&handled, "settled");
 }
+
+#[test]
+fn restarts_are_owed_with_the_commit() {
+    let proving = || published().attempt(6, Cause::Requested, 0).filled_slot(6, 2206).listed(6, 2206);
+    check(&proving(), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+    let declared = || proving().restarting(&[crate::desired::WorkloadKind::Deployment]);
+    check(&declared(), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202, restarted 5");
+    check(&declared().restarted(3), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202, restarted 3");
+    check(&proving().restarted(3), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
+    // One that is lost retires no more, and is held all the same.
+    let lost = declared().inactive(2202);
+    check(&lost, "prove 6:2206 with 1 calls; serial 6, current 6:2206, restarted 5");
+    let first = attempt().claimed().filled_slot(6, 2206).listed(6, 2206);
+    let first = first.restarting(&[crate::desired::WorkloadKind::Deployment]);
+    check(&first, "prove 6:2206 with 1 calls; serial 6, current 6:2206");
+}
