@@ -18,7 +18,7 @@ use crate::support::wait::{LIMIT, until};
 pub fn cases() -> Vec<Case> {
     let beside_others = cases!(Shared: both_charts_pass_the_strict_linter, every_name_and_value_is_accepted_by_the_api_server,
         wrong_values_are_refused, a_chart_may_contain_the_chart, the_crds_of_the_chart_are_those_of_the_repository,
-        the_chart_grants_its_rule_files_and_nobody_else_a_status);
+        the_chart_grants_its_rule_files_and_nobody_else_a_status, the_right_to_restart_is_off_unless_it_is_asked_for);
     let alone = cases!(Own: accounts_are_installed_after_the_operator_and_outlive_it, every_right_is_needed_and_none_is_missing);
     beside_others.into_iter().chain(alone).collect()
 }
@@ -72,6 +72,7 @@ fn everything_set() -> Value {
         "extraVolumes": [{"name": "trust", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "trust", "mountPath": "/etc/trust", "readOnly": true}],
         "serviceAccount": {"name": "y", "annotations": {"a": "1"}},
+        "rbac": {"restarts": true},
         "service": {"annotations": {"prometheus.io/scrape": "true"}},
         "podAnnotations": {"a": "true"},
         // A label of the selector cannot be overridden, or the Deployment would be refused.
@@ -109,6 +110,7 @@ async fn wrong_values_are_refused(_: &Scene) {
         ("dbt-token-operator", "log.format=xml", "one of 'json', 'text'"),
         ("dbt-token-operator", "fullnameOverride=1abc", "/fullnameOverride"),
         ("dbt-token-operator", "podLabels.a=1", "/podLabels/a"),
+        ("dbt-token-operator", "rbac.restarts=some", "/rbac/restarts"),
         ("dbt-token-operator", "serviceAccount.create=false", "set serviceAccount.name to one that exists"),
         ("dbt-account", "serviceTokens.a.namespace=b", "missing property 'spec'"),
         ("dbt-account", "serviceTokens.A.namespace=b", "propertyName 'A'"),
@@ -174,6 +176,21 @@ async fn the_chart_grants_its_rule_files_and_nobody_else_a_status(_: &Scene) {
         let says = |end: &str| words(&rule["resources"]).iter().any(|resource| resource.ends_with(end));
         assert!(!says("*") && (reads || !says("/status")), "{rule} may write a status");
     }
+}
+
+async fn the_right_to_restart_is_off_unless_it_is_asked_for(_: &Scene) {
+    let helm = Helm::new(None);
+    let granted = |arguments: &[&str]| {
+        let objects = helm.template("dbt-token-operator", "x", arguments).expect("it renders");
+        let own = |it: &&Value| it["kind"] == "ClusterRole" && it["metadata"]["name"] == "x-dbt-token-operator";
+        let role = objects.iter().find(own).expect("the role is there");
+        role["rules"].as_array().expect("rules").clone()
+    };
+    let (usual, restarts) = (rules("cluster-rules.yaml"), rules("restart-rules.yaml"));
+    let (usual, restarts) = (usual.as_array().expect("a list"), restarts.as_array().expect("a list"));
+    assert_eq!(&granted(&[]), usual);
+    assert!(!usual.iter().any(|rule| words(&rule["apiGroups"]).contains(&"apps")), "workloads are out of reach");
+    assert_eq!(granted(&["--set", "rbac.restarts=true"]), [usual.as_slice(), restarts].concat());
 }
 
 async fn accounts_are_installed_after_the_operator_and_outlive_it(scene: &Scene) {
