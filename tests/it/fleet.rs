@@ -21,7 +21,7 @@ use crate::support::stage::apply;
 use crate::support::wait::{until, until_with};
 
 pub fn cases() -> Vec<Case> {
-    cases!(Nodes: fifty_legacy_tokens_are_replaced_under_five_kinds_of_consumers)
+    cases!(Rolling: fifty_legacy_tokens_are_replaced_under_five_kinds_of_consumers)
 }
 
 /// How many tokens each kind of consumer has.
@@ -85,7 +85,7 @@ impl Member {
         token["spec"]["adopt"] = json!({"secretRef": {"name": self.secret()}});
         let mut retire = json!({"after": "5s", "volumeSync": VOLUME_SYNC, "quietPeriod": "0s"});
         if matches!(self.kind, Kind::Deployment | Kind::SubPath) {
-            retire["volumeSync"] = json!(VOLUME_SYNC);
+            retire["restart"] = json!(["Deployment"]);
         }
         token["spec"]["rotation"] = json!({"retire": retire});
         token
@@ -153,11 +153,7 @@ impl Member {
                 end_run(scene, &self.name).await;
                 self.run(scene, 2);
             }
-            Kind::DaemonSet => {}
-            Kind::Deployment | Kind::SubPath => {
-                let workload = format!("deployment/{}", self.name);
-                scene.stage.kubectl(&["rollout", "restart", "-n", &scene.namespace, &workload]).expect("an admin may");
-            }
+            Kind::Deployment | Kind::SubPath | Kind::DaemonSet => {}
         }
     }
 }
@@ -168,8 +164,7 @@ async fn end_run(scene: &Scene, name: &str) {
     let running = pods.list(&ListParams::default().labels(&format!("reader={name}"))).await.expect("an admin may");
     for pod in running.items {
         let state = json!({"terminated": {"exitCode": 0, "startedAt": Timestamp::now(), "finishedAt": Timestamp::now()}});
-        let container =
-            json!({"name": "main", "image": "reader", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let container = json!({"name": "main", "image": "reader", "imageID": "", "ready": false, "restartCount": 0, "state": state});
         let patch = json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}});
         let patched = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.expect("an admin may");
@@ -234,8 +229,7 @@ async fn replace_all(scene: &Scene, members: &[Member]) {
             }
         }
         let left = members.iter().filter(|member| !is_replaced(&statuses[&member.name], member));
-        let left: Vec<String> =
-            left.map(|member| format!("{}: {}", member.name, told(&statuses[&member.name].conditions))).collect();
+        let left: Vec<String> = left.map(|member| format!("{}: {}", member.name, told(&statuses[&member.name].conditions))).collect();
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     })
     .await;

@@ -16,6 +16,7 @@ mod leadership;
 mod lifecycle;
 mod manifests;
 mod policy;
+mod restart;
 mod retirement;
 mod rotation;
 mod secrecy;
@@ -59,6 +60,7 @@ fn cases() -> Vec<Case> {
         leadership::cases(),
         handover::cases(),
         counts::cases(),
+        restart::cases(),
         chart::cases(),
         retirement::cases(),
         rotation::cases(),

@@ -19,8 +19,8 @@ pub enum Place {
     Shared,
     /// On a plane of its own, where it starts its operators itself.
     Own,
-    /// The same, on a plane with a node on which pods run.
-    Nodes,
+    /// The same, with a node on which pods run and workloads roll.
+    Rolling,
 }
 
 /// A test.
@@ -52,7 +52,7 @@ pub async fn run(world: &Arc<World>, case: Case) -> Result<(), String> {
     let stage = match case.place {
         Place::Shared => world.shared().await,
         Place::Own => world.own().await,
-        Place::Nodes => world.with_nodes().await,
+        Place::Rolling => world.rolling().await,
     };
     let scene = Scene::set(Arc::clone(world), Arc::clone(&stage), name).await;
     let played = std::panic::AssertUnwindSafe((case.play)(&scene)).catch_unwind().await.map_err(|panic| words(&*panic));
@@ -64,7 +64,7 @@ pub async fn run(world: &Arc<World>, case: Case) -> Result<(), String> {
     match case.place {
         Place::Shared => {}
         Place::Own => world.give_back(stage).await,
-        Place::Nodes => world.end_of(stage).await,
+        Place::Rolling => world.end_plane(&stage).await,
     }
     if failures.is_empty() { Ok(()) } else { Err(format!("{}\n{lines}", failures.join("\n"))) }
 }

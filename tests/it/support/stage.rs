@@ -26,18 +26,13 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts a plane without nodes and applies the CRDs.
-    pub async fn start() -> Self {
-        Self::start_with(Pods::Accepted).await
-    }
-
-    /// Starts a plane, with one node if pods shall run, and applies the CRDs.
-    pub async fn start_with(pods: Pods) -> Self {
+    /// Starts a plane, with a node if pods shall run, and applies the CRDs.
+    pub async fn start(pods: Pods) -> Self {
         let plane = tokio::task::spawn_blocking(move || {
             let options = Options { pods, ..Options::default() };
             let mut plane = ControlPlane::start(&options).expect("the control plane starts");
             if pods == Pods::Run {
-                plane.add_node("node").expect("the node is ready");
+                plane.add_node("node-0").expect("a node");
             }
             let crds = repository().join("crds");
             plane.run_kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()]).expect("the CRDs are accepted");
@@ -153,6 +148,16 @@ impl Stage {
         tokio::task::block_in_place(run).map_err(|error| error.to_string())
     }
 
+    /// Adds rules of the chart, by their file, to what the operator may do in every namespace.
+    pub fn grant(&self, file: &str) {
+        let described = self.kubectl(&["get", "clusterrole", &self.namespace, "-o", "json"]).expect("it is there");
+        let role: serde_json::Value = serde_json::from_str(&described).expect("JSON");
+        let further = rules(file);
+        let all = [&role["rules"], &further].map(|rules| rules.as_array().expect("rules").clone()).concat();
+        let patch = json!({"rules": all}).to_string();
+        self.kubectl(&["patch", "clusterrole", &self.namespace, "--type=merge", "-p", &patch]).expect("an admin may");
+    }
+
     /// Removes every declaration, so that the next installation on this plane finds none.
     pub async fn clean(&self) {
         remove_all::<ServiceToken>(&self.ground.client).await;
@@ -200,13 +205,14 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn rules(file: &str) -> serde_json::Value {
+    let path = repository().join("charts/dbt-token-operator/files/rbac").join(file);
+    let text = std::fs::read_to_string(&path).expect("the chart ships the operator's rules");
+    serde_yaml::from_str(&text).expect("a list of rules")
+}
+
 /// What the chart grants: the rules are the very files that it ships.
 fn rights(namespace: &str) -> Vec<serde_json::Value> {
-    let rules = |file: &str| -> serde_json::Value {
-        let path = repository().join("charts/dbt-token-operator/files/rbac").join(file);
-        let text = std::fs::read_to_string(&path).expect("the chart ships the operator's rules");
-        serde_yaml::from_str(&text).expect("a list of rules")
-    };
     let rbac = "rbac.authorization.k8s.io/v1";
     let role = |kind: &str, metadata: &serde_json::Value, file: &str| json!({"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules(file)});
     let binding = |kind: &str, metadata: &serde_json::Value, role: &str| {

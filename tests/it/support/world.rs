@@ -44,7 +44,7 @@ impl World {
     /// The plane and the operator of ordinary tests, started with the first of them.
     pub async fn shared(&self) -> Arc<Stage> {
         let start = || async {
-            let stage = Arc::new(Stage::new(Ground::start().await, self.number()).await);
+            let stage = Arc::new(Stage::new(Ground::start(Pods::Accepted).await, self.number()).await);
             let operator = stage.start_operator(&OperatorOptions { leader_election: true, ..OperatorOptions::default() }).await;
             (stage, operator)
         };
@@ -57,20 +57,21 @@ impl World {
         let idle = self.idle.lock().expect("no holder panics").pop();
         let ground = match idle {
             Some(ground) => ground,
-            None => Ground::start().await,
+            None => Ground::start(Pods::Accepted).await,
         };
         Arc::new(Stage::new(ground, self.number()).await.with_turn(turn))
     }
 
-    /// A plane with a node on which pods run, for one test alone, without an operator.
-    pub async fn with_nodes(&self) -> Arc<Stage> {
+    /// The same, with a node on which pods run.
+    pub async fn rolling(&self) -> Arc<Stage> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
-        Arc::new(Stage::new(Ground::start_with(Pods::Run).await, self.number()).await.with_turn(turn))
+        let ground = Ground::start(Pods::Run).await;
+        Arc::new(Stage::new(ground, self.number()).await.with_turn(turn))
     }
 
-    /// Ends such a plane.
-    pub async fn end_of(&self, stage: Arc<Stage>) {
-        self.scan(&stage).await;
+    /// Ends a plane that no other test takes over.
+    pub async fn end_plane(&self, stage: &Stage) {
+        self.scan(stage).await;
         stage.end();
     }
 
