@@ -25,6 +25,7 @@ fn deployments(scene: &Scene) -> Api<Deployment> {
 }
 
 /// A Deployment of one pod with the given parts in its one container, and further parts of the pod.
+#[expect(clippy::needless_pass_by_value, reason = "every caller makes the parts on the spot")]
 fn deployment(scene: &Scene, name: &str, container: Value, pod: Value) -> Value {
     let mut main = json!({"name": "main", "image": "reader"});
     main.as_object_mut().expect("an object").extend(container.as_object().expect("an object").clone());
