@@ -193,6 +193,7 @@ async fn fifty_legacy_tokens_are_replaced_under_five_kinds_of_consumers(scene: &
     })
     .await;
 
+    scene.stage.grant("restart-rules.yaml");
     let _operator = scene.stage.start_operator(&OperatorOptions::default()).await;
     for member in &members {
         apply(&scene.stage.client(), &member.declaration(scene)).await;
