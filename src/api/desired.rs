@@ -35,13 +35,9 @@ const RESERVED_SECRET_TYPES: [&str; 2] = ["kubernetes.io/service-account-token",
 /// What a `ServiceToken` declares.
 ///
 /// # Errors
-/// [`Refusal::NotImplemented`] for a field that this version cannot serve, [`Refusal::InvalidSpec`] for a value that the
-/// schema let through and that makes no sense. The first one found is told.
+/// [`Refusal::InvalidSpec`] for a value that the schema let through and that makes no sense. The first one found is told.
 pub fn desired(token: &ServiceToken) -> Result<Desired, Refusal> {
     let spec = &token.spec;
-    if let Some(field) = unserved_field(token) {
-        return Err(Refusal::NotImplemented { field: field.to_owned() });
-    }
     check_rotate_at(token)?;
     check_secret(token)?;
     let verification = spec.verification.clone().unwrap_or_default();
@@ -50,12 +46,14 @@ pub fn desired(token: &ServiceToken) -> Result<Desired, Refusal> {
         token_name: token_name(token),
         permissions: permissions(&spec.permissions)?,
         secret_name: spec.secret.name.clone(),
+        secret_keys: secret_templates(token).into_iter().map(|(key, _)| key.to_owned()).collect(),
         verification_environment: verification.environment_id.map(EnvironmentId),
         allow_unproven: verification.allow_unproven.unwrap_or(false),
         rotation: desired_rotation::rotation(spec.rotation.as_ref())?,
         retirement: desired_retirement::retirement(spec.rotation.as_ref().and_then(|rotation| rotation.retire.as_ref()))?,
         deletion_policy: deletion_policy(token),
         suspended: spec.suspend.unwrap_or(false),
+        dry_run: spec.dry_run.unwrap_or(false),
         adopt: spec.adopt.as_ref().map(read_adoption),
     })
 }
@@ -101,12 +99,6 @@ pub fn effective(token: &ServiceToken, desired: &Desired) -> TokenEffective {
         max_age: desired.rotation.maximum_age.map(duration::format),
         ..desired_retirement::effective(&desired.retirement)
     }
-}
-
-/// The first field in use that this version cannot serve.
-fn unserved_field(token: &ServiceToken) -> Option<&'static str> {
-    let spec = &token.spec;
-    [("dryRun", spec.dry_run == Some(true))].into_iter().find_map(|(field, used)| used.then_some(field))
 }
 
 fn check_rotate_at(token: &ServiceToken) -> Result<(), Refusal> {
@@ -258,12 +250,6 @@ mod tests {
     }
 
     #[track_caller]
-    fn not_implemented(spec: Value, expected: Option<&str>) {
-        let expected = expected.map(|field| Refusal::NotImplemented { field: field.to_owned() });
-        assert_eq!(desired(&service_token(spec, json!({}))).err(), expected);
-    }
-
-    #[track_caller]
     fn refuses(spec: Value, expected_field: &str, expected_why: &str) {
         match read(spec) {
             Err(Refusal::InvalidSpec { field, why, remedy }) => {
@@ -281,7 +267,9 @@ mod tests {
         assert_eq!(declared.token_name, "finance/ci");
         assert_eq!(declared.retirement.after, Duration::from_secs(600));
         assert_eq!(declared.deletion_policy, planner::DeletionPolicy::Revoke);
-        assert!(!declared.suspended && !declared.allow_unproven && declared.verification_environment.is_none());
+        assert!(
+            !declared.suspended && !declared.dry_run && !declared.allow_unproven && declared.verification_environment.is_none()
+        );
         assert_eq!(
             declared.permissions,
             [planner::Permission {
@@ -305,25 +293,18 @@ mod tests {
             "verification": {"environmentId": 218_762, "allowUnproven": true},
             "deletionPolicy": "Retain",
             "suspend": true,
-            "dryRun": false,
+            "dryRun": true,
         }))
         .expect("valid");
         assert_eq!(declared.token_name, "ci of finance");
         assert_eq!(declared.retirement.after, Duration::from_secs(5400));
         assert_eq!(declared.verification_environment, Some(EnvironmentId(218_762)));
-        assert!(declared.suspended && declared.allow_unproven);
+        assert!(declared.suspended && declared.dry_run && declared.allow_unproven);
         assert_eq!(declared.deletion_policy, planner::DeletionPolicy::Retain);
         assert_eq!(declared.permissions[0].projects, Projects::Named(vec![ProjectReference::Name("Finance".into())]));
         assert_eq!(declared.permissions[0].writable, ["other", "staging"].map(WriteCategory::new).into());
         assert_eq!(declared.permissions[1].projects, Projects::All);
         assert!(declared.permissions[1].writable.is_empty());
-    }
-
-    #[test]
-    fn a_field_that_is_not_served_yet_is_never_ignored() {
-        not_implemented(json!({"dryRun": true}), Some("dryRun"));
-        let served = json!({"rotation": {"legacy": "Rotate", "retire": {"restart": ["Deployment"]}}, "dryRun": false});
-        not_implemented(served, None);
     }
 
     #[test]

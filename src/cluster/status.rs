@@ -9,7 +9,7 @@ use dbt_token_planner::grant::{GrantRows, Scope};
 use dbt_token_planner::identity::ProjectId;
 use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::observation::Project;
-use dbt_token_planner::report::{Condition, NextStep, Replacement, Report, RetiringReport, TokenReport};
+use dbt_token_planner::report::{Condition, NextStep, PlannedStep, Replacement, Report, RetiringReport, TokenReport};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn status(previous: &ServiceTokenStatus, wanted: Wanted<'_>, now: Timestamp) -> 
         next_rotation_time: report.next_rotation.map(time),
         last_rotation_time: report.last_rotation.map(time),
         last_handled_rotate_at: ledger.handled_rotate_at.clone(),
-        plan: Vec::new(),
+        plan: report.plan.iter().map(planned_step).collect(),
         history: report.history.iter().map(replacement).collect(),
         effective: effective.cloned().or_else(|| previous.effective.clone()),
         ledger: ledger::written(ledger),
@@ -164,6 +164,14 @@ fn next_step(step: &NextStep) -> api::NextStep {
     api::NextStep {
         action: step.action.to_owned(),
         cause: step.cause.map(|cause| cause.word().to_owned()),
+        time: step.at.map(time),
+        message: cut_to_characters(&step.message, LONGEST_MESSAGE),
+    }
+}
+
+fn planned_step(step: &PlannedStep) -> api::PlannedStep {
+    api::PlannedStep {
+        action: step.action.to_owned(),
         time: step.at.map(time),
         message: cut_to_characters(&step.message, LONGEST_MESSAGE),
     }

@@ -196,7 +196,8 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
     }
     count_blocked(context, seen, plan.report.retiring.iter().any(|token| token.blocked));
     let ledger = &seen.observation.ledger;
-    if ledger.retiring.is_empty() {
+    // A dry run that names pods would look at them again with each status that it writes.
+    if ledger.retiring.is_empty() && plan.report.plan.is_empty() {
         context.memories.note_consumers(&seen.observation.owner.uid, None);
         if !ledger.owes_restarts() {
             context.memories.note_workloads(&seen.observation.owner.uid, None);

@@ -164,7 +164,8 @@ async fn end_run(scene: &Scene, name: &str) {
     let running = pods.list(&ListParams::default().labels(&format!("reader={name}"))).await.expect("an admin may");
     for pod in running.items {
         let state = json!({"terminated": {"exitCode": 0, "startedAt": Timestamp::now(), "finishedAt": Timestamp::now()}});
-        let container = json!({"name": "main", "image": "reader", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let container =
+            json!({"name": "main", "image": "reader", "imageID": "", "ready": false, "restartCount": 0, "state": state});
         let patch = json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}});
         let patched = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
         patched.expect("an admin may");
@@ -230,7 +231,8 @@ async fn replace_all(scene: &Scene, members: &[Member]) {
             }
         }
         let left = members.iter().filter(|member| !is_replaced(&statuses[&member.name], member));
-        let left: Vec<String> = left.map(|member| format!("{}: {}", member.name, told(&statuses[&member.name].conditions))).collect();
+        let left: Vec<String> =
+            left.map(|member| format!("{}: {}", member.name, told(&statuses[&member.name].conditions))).collect();
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     })
     .await;

@@ -9,6 +9,7 @@ mod adoption;
 mod chart;
 mod counts;
 mod deletion;
+mod dry_run;
 mod faults;
 mod fleet;
 mod handover;
@@ -61,6 +62,7 @@ fn cases() -> Vec<Case> {
         handover::cases(),
         counts::cases(),
         restart::cases(),
+        dry_run::cases(),
         chart::cases(),
         retirement::cases(),
         rotation::cases(),

@@ -21,6 +21,8 @@ pub struct Desired {
     pub permissions: Vec<Permission>,
     /// Name of the target Secret, in the object's own namespace.
     pub secret_name: String,
+    /// The keys of the target that the operator writes, in order; for messages only.
+    pub secret_keys: Vec<String>,
     /// The environment on which `metadata_only` and `semantic_layer_only` are tried.
     pub verification_environment: Option<EnvironmentId>,
     /// Whether a token that no call can try may be published.
@@ -33,6 +35,8 @@ pub struct Desired {
     pub deletion_policy: DeletionPolicy,
     /// Whether everything but deletion is stopped.
     pub suspended: bool,
+    /// Whether nothing is done but telling what would be; deletion goes on all the same.
+    pub dry_run: bool,
     /// The token to take over instead of making the first one.
     pub adopt: Option<Adoption>,
 }

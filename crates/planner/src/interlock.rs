@@ -23,6 +23,8 @@ pub type Objection = &'static str;
 pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection> {
     let observation = observation.of_this_installation();
     let observation = observation.as_ref();
+    let only_looks = matches!(effect, Effect::InspectSource(_));
+    require(only_looks || !observation.is_dry_run(), "something is done although only a plan was asked for")?;
     match effect {
         Effect::AddFinalizer => require(observation.deleted_at.is_none(), "a finalizer is added to an object under deletion"),
         Effect::WriteLedger { entry, ledger } => write_ledger(observation, *entry, ledger),

@@ -199,6 +199,11 @@ impl Observation {
         Cow::Owned(Self { ledger: Ledger::default(), ..self.clone() })
     }
 
+    /// Whether only a plan is made and nothing is carried out. Deletion is a person's own act, and goes on as under `suspend`.
+    pub fn is_dry_run(&self) -> bool {
+        self.deleted_at.is_none() && self.desired.as_ref().is_ok_and(|desired| desired.dry_run)
+    }
+
     /// The open account's tokens, if the list is newer than what this process did last.
     pub fn fresh_tokens(&self) -> Option<&BTreeMap<TokenId, Token>> {
         self.account.open()?.tokens.since(self.fresh_after)

@@ -1,6 +1,9 @@
 //! The plan: the ordered list of stages, of which the first that has something to do wins.
 //! Decides nothing itself but the order, and what a recent failure holds back.
 
+mod carry_out;
+mod foresee;
+
 use jiff::Timestamp;
 
 use crate::adoption::AdoptRefusal;
@@ -101,6 +104,8 @@ pub enum Block {
     Unprobeable(Vec<PermissionSet>),
     /// The token is not taken over.
     Adopt(AdoptRefusal),
+    /// Something would be done if `dryRun` were not set; the report lists it.
+    DryRun,
     /// The object is deleted and its tokens cannot be revoked.
     Deletion {
         /// Why.
@@ -165,9 +170,13 @@ const FOUNDATIONS: usize = 4;
 /// The next single step for one object, and what its status shall say.
 ///
 /// Total, deterministic and quiet: the same observation and time give the same plan, and a settled object gives no effect.
+/// Under `dryRun` nothing is asked for but reading.
 pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
     let observation = observation.of_this_installation();
     let observation = observation.as_ref();
+    if observation.is_dry_run() {
+        return foresee::dry_plan(observation, now);
+    }
     let (step, wake_at) = decide(observation, now);
     let report = report::report(observation, &step, now);
     Plan { step, wake_at, report }

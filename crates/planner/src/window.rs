@@ -97,6 +97,13 @@ pub fn last_opening(windows: &[Window], time: Timestamp) -> Option<Timestamp> {
     windows.iter().filter_map(|window| window.last_opening(time)).max()
 }
 
+/// The opening at this time by the clock of its window, such as `2026-12-01 02:00 Europe/Berlin`; `None` if none opens then.
+pub fn local_opening(windows: &[Window], opens_at: Timestamp) -> Option<String> {
+    let window = windows.iter().find(|window| window.next_opening(opens_at) == Some(opens_at))?;
+    let Zone { name, zone } = &window.zone;
+    Some(format!("{} {name}", zone.to_datetime(opens_at).strftime("%Y-%m-%d %H:%M")))
+}
+
 impl Window {
     /// The first opening at this time or after it; `None` only near the end of time.
     pub fn next_opening(&self, time: Timestamp) -> Option<Timestamp> {

@@ -125,7 +125,9 @@ pub struct ServiceTokenSpec {
     /// Stops everything but deletion for this object. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// Writes only the plan, to status.plan: nothing changes in dbt, no Secret is written. Default: false.
+    /// Writes only the plan, to status.plan: nothing changes in dbt, no Secret is written. What is published stays as it
+    /// is, replaced tokens are not revoked meanwhile, and annotations are not dealt with. Deletion goes on all the same, as
+    /// under suspend. With nothing to do, the object is judged as if this were not set. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
 }

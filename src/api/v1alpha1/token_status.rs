@@ -38,7 +38,7 @@ pub struct ServiceTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_rotate_at: Option<String>,
-    /// Under dryRun, every step from here to rest.
+    /// Under dryRun, what would be done from here to rest, in order: the first 20 steps. Absent if nothing would be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), transform = schema::atomic_list())]
     pub plan: Vec<PlannedStep>,
@@ -178,7 +178,7 @@ pub struct PlannedStep {
     /// Adopt, Create, Verify, Publish, Restart, Retire, Rotate, Delete or Wait.
     #[schemars(length(max = 32))]
     pub action: String,
-    /// Not before this time.
+    /// Not before this time. Absent if it comes at once, or so long after the step before it as that says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
     /// The step in words.

@@ -56,6 +56,7 @@ fn report() -> Report {
             at: Some(at(12)),
             message: "token 2190 is revoked".to_owned(),
         }),
+        plan: Vec::new(),
         history: vec![Replacement {
             cause: Cause::Requested,
             token: TokenId(2202),
@@ -155,6 +156,24 @@ fn what_is_no_longer_so_is_removed_by_a_null() {
         "ledger": {"current": null, "retiring": null},
     });
     assert_eq!(patch, expected);
+}
+
+#[test]
+fn a_plan_is_written_as_a_whole_and_goes_with_the_dry_run() {
+    let step = |at, message: &str| PlannedStep { action: "Create", at, message: message.to_owned() };
+    let planned = Report { plan: vec![step(Some(at(40)), "a token"), step(None, &"x".repeat(5000))], ..report() };
+    let told = patch(&written(), wanted(&planned, &ledger()), at(30)).expect("a change");
+    let whole = serde_json::to_value(time(at(40))).expect("JSON");
+    let cut = &told["plan"][1]["message"];
+    assert_eq!(cut.as_str().map(str::len), Some(LONGEST_MESSAGE));
+    let expected = json!({"plan": [
+        {"action": "Create", "time": whole, "message": "a token"},
+        {"action": "Create", "message": cut},
+    ]});
+    assert_eq!(told, expected);
+    let before = status(&written(), wanted(&planned, &ledger()), at(30));
+    assert_eq!(patch(&before, wanted(&planned, &ledger()), at(59)), None, "nothing at rest");
+    assert_eq!(patch(&before, wanted(&report(), &ledger()), at(59)), Some(json!({"plan": null})));
 }
 
 #[test]

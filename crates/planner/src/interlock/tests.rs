@@ -486,3 +486,21 @@ fn a_token_is_not_retired_before_those_who_hold_it_were_restarted() {
     let deadline = Deadline { after: Duration::from_secs(1), then: OnDeadline::Delete };
     allowed(&owed().with_desired(|it| it.retirement.deadline = Some(deadline)), &retire);
 }
+
+#[test]
+fn a_dry_run_only_looks() {
+    let dry = |it: Observation| it.with_desired(|desired| desired.dry_run = true);
+    let look = Effect::InspectSource(source());
+    let told = "something is done although only a plan was asked for";
+    allowed(&dry(object()), &look);
+    refused(&dry(object()), &Effect::AddFinalizer, told);
+    let rule = RenderRule::new("rule-1");
+    refused(&dry(published().claimed()), &Effect::Project { serial: Serial(5), token: TokenId(2202), rule }, told);
+    refused(
+        &dry(published()),
+        &writing(LedgerEntry::Open, &published(), |ledger| (ledger.serial, ledger.next) = (6, next(6))),
+        told,
+    );
+    // A deletion is a person's own act.
+    allowed(&deleted(dry(published())), &writing(LedgerEntry::Clear, &published(), |ledger| ledger.current = None));
+}

@@ -4,15 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::carry_out::{carry_out, list_is_read, note};
 use super::*;
 use crate::account::budget::{Creation, Creations, budget};
 use crate::fixture::{at, object};
-use crate::identity::{OwnerUid, Serial, TokenId, TokenUid};
+use crate::identity::{OwnerUid, TokenId};
 use crate::interlock;
 use crate::invariant::MAXIMUM_STORED;
-use crate::mark::{Mark, Origin};
-use crate::observation::{Account, Consumers, Reading, Slot, SlotContent, Target, TargetState, Token};
-use crate::report::{Published, RetiringRecord};
+use crate::observation::{Account, Consumers, Reading, Token};
 use crate::window;
 
 /// `limits.mintsPerHour` unless the account says otherwise.
@@ -59,7 +58,7 @@ impl Fleet {
             if let Account::Ready(account) = &mut object.account {
                 account.budget = allowed;
             }
-            with_list(object, now, |_| {});
+            list_is_read(object, now);
             object.consumers = Reading::Known { value: Consumers::Seen(Vec::new()), taken_at: now };
             let plan = plan(object, now);
             let is_written = note(object, &plan.report);
@@ -67,10 +66,11 @@ impl Fleet {
                 Step::Act(effect) => {
                     assert_eq!(interlock::check(object, &effect), Ok(()));
                     if matches!(effect, Effect::Mint { .. }) {
+                        check_creation(object, now);
                         self.made.push(Creation { at: now, namespace: Some("finance".into()) });
                         self.counted.add(&self.made[self.made.len() - 1]);
                     }
-                    carry_out(&mut self.objects[number], effect, now);
+                    carry_out(&mut self.objects[number], &effect, now);
                 }
                 Step::Read(need) => panic!("{need:?} was read already"),
                 // A status that was written is looked at again.
@@ -103,78 +103,15 @@ impl Fleet {
     }
 }
 
-/// Writes the report; whether it differs. The shell writes it less often: with ledger and target, and at rest.
-fn note(object: &mut Observation, report: &Report) -> bool {
-    let record = &mut object.record;
-    let before = record.clone();
-    record.published = report.token.as_ref().map(|token| Published { token: token.id, at: token.published_at });
-    let retiring = report.retiring.iter();
-    let retiring = retiring.filter_map(|it| it.replaced_at.map(|replaced_at| RetiringRecord { token: it.id, replaced_at }));
-    record.retiring = retiring.collect();
-    record.history.clone_from(&report.history);
-    record.last_rotation = report.last_rotation;
-    record.next_rotation = report.next_rotation;
-    record.conditions.clone_from(&report.conditions);
-    *record != before
-}
-
-fn with_list(object: &mut Observation, now: Timestamp, change: impl FnOnce(&mut BTreeMap<TokenId, Token>)) {
-    if let Account::Ready(account) = &mut object.account
-        && let Reading::Known { value, taken_at } = &mut account.tokens
-    {
-        change(value);
-        *taken_at = now;
-    }
-}
-
-fn slot(object: &mut Observation, serial: Serial) -> &mut Slot {
-    object.slots.iter_mut().find(|slot| slot.serial == serial).expect("the slot is there")
-}
-
-fn carry_out(object: &mut Observation, effect: Effect, now: Timestamp) {
-    match effect {
-        Effect::WriteLedger { ledger, .. } | Effect::Prove { committed: ledger, .. } => object.ledger = *ledger,
-        Effect::Reserve(serial) => {
-            let content = SlotContent::Empty;
-            object.slots.push(Slot {
-                serial,
-                content,
-                committed: false,
-                retained: false,
-                condemned: None,
-                created_at: now,
-                adopted: None,
-            });
-        }
-        Effect::Mint { serial, name, rows } => mint(object, serial, name, rows, now),
-        Effect::LabelCommitted(serial) => slot(object, serial).committed = true,
-        Effect::Project { token, rule, .. } => {
-            let state = TargetState { token: Some(token), rule: Some(rule), intact: true, taken_over: false };
-            object.target = Target::Ours(state);
-        }
-        Effect::Retire { token, .. } => {
-            with_list(object, now, |tokens| tokens.get_mut(&token).expect("it is listed").active = false);
-        }
-        Effect::CloseSlot(serial) => object.slots.retain(|slot| slot.serial != serial),
-        effect => panic!("nobody asked for {effect:?}"),
-    }
-}
-
-fn mint(object: &mut Observation, serial: Serial, name: String, rows: crate::grant::GrantRows, now: Timestamp) {
+/// What must hold whenever a token is made.
+fn check_creation(object: &Observation, now: Timestamp) {
     let desired = object.desired.as_ref().expect("a spec");
     let windows = &desired.rotation.windows;
     let waits = object.ledger.next.as_ref().is_some_and(|attempt| attempt.cause.waits_for_a_window());
     let is_open = windows.is_empty() || window::open_until(windows, now).is_some();
     assert!(is_open || !waits, "made outside a window, at {now}");
-    let (id, uid) = (TokenId(serial.0), TokenUid::new("abcdefg"));
-    let (installation, owner) = (object.installation.clone(), object.owner.uid.clone());
-    let mark = Mark { installation, owner, serial, origin: Origin::Made };
-    slot(object, serial).content = SlotContent::Filled { token: id, uid: uid.clone(), granted: rows.fingerprint() };
-    let made =
-        Token { id, uid, name, mark: Some(mark), active: true, rows, created_at: Some(now), last_used: None, shows_links: false };
-    with_list(object, now, |tokens| drop(tokens.insert(id, made)));
     let live = object.known_tokens().filter(|token| token.active).count();
-    assert!(live <= MAXIMUM_STORED, "{live} live tokens of one object");
+    assert!(live < MAXIMUM_STORED, "{live} live tokens of one object, and another one is made");
 }
 
 /// Half of the tokens are legacy, half have reached their age, and a window opens on Saturday night.

@@ -6,7 +6,7 @@ use crate::effect::{Effect, LedgerEntry};
 use crate::ledger::{Cause, Entry, Ledger, MAXIMUM_HISTORY};
 use crate::legacy;
 use crate::observation::{Life, Observation};
-use crate::plan::{Step, Wait};
+use crate::plan::{Block, Step, Wait};
 use crate::report::ready::{self, Verdict};
 use crate::report::words;
 use crate::report::{
@@ -52,6 +52,7 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
         // could not take it up in between.
         token: published.filter(|_| observation.target_is_readable()).map(|published| token(observation, published)),
         next_step: next_step(observation, step, &retiring),
+        plan: Vec::new(),
         history: history(observation, step, published, now),
         last_rotation: last_rotation(observation, published),
         next_rotation: next_rotation(observation, step),
@@ -194,7 +195,14 @@ fn rotating_words(
         let message = format!("token {} is being replaced ({})", published.token, attempt.cause.word());
         return (ConditionStatus::True, "Replacing", message);
     }
-    let Some(first) = retiring.first() else { return up_to_date(observation, published) };
+    let Some(first) = retiring.first() else {
+        return match step {
+            Step::Blocked(Block::DryRun) => {
+                (ConditionStatus::False, "UpToDate", format!("token {} is not replaced while dryRun is set", published.token))
+            }
+            _ => up_to_date(observation, published),
+        };
+    };
     // One that is kept beyond its deadline is told of first, however many wait as they should.
     let first = retiring.iter().find(|token| token.blocked).unwrap_or(first);
     match first.waiting_for.first() {

@@ -3,6 +3,7 @@
 
 mod adopting;
 mod compose;
+pub(crate) mod planned;
 mod ready;
 mod words;
 
@@ -191,6 +192,17 @@ pub struct NextStep {
     pub message: String,
 }
 
+/// A step of a dry run as the status shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PlannedStep {
+    /// One of the actions of the API.
+    pub action: &'static str,
+    /// Not before this time; `None` if it comes at once, so long after the one before it, or nobody knows when.
+    pub at: Option<Timestamp>,
+    /// In words.
+    pub message: String,
+}
+
 /// Everything that the status shall say. The shell writes it only if it differs from what is there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
@@ -204,6 +216,8 @@ pub struct Report {
     pub retiring: Vec<RetiringReport>,
     /// What comes next; `None` at rest.
     pub next_step: Option<NextStep>,
+    /// Under `dryRun`, what would be done, in order; at most 20.
+    pub plan: Vec<PlannedStep>,
     /// The last replacements, newest first.
     pub history: Vec<Replacement>,
     /// When the target last got another token.

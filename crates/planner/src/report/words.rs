@@ -58,6 +58,7 @@ pub(super) fn block(observation: &Observation, block: &Block) -> (&'static str, 
             )
         }
         Block::Adopt(refusal) => adopting::refusal(observation, refusal),
+        Block::DryRun => ("DryRun", "dryRun is set: status.plan lists what would be done; unset dryRun".into()),
         Block::Deletion { why, let_go_at } => {
             ("DeletionBlocked", deletion_blocked(observation, account, why, &minute(*let_go_at)))
         }
@@ -204,7 +205,8 @@ fn effect_words(observation: &Observation, effect: &Effect) -> NextStep {
     NextStep { action, cause: opened.map(|attempt| attempt.cause), at: None, message }
 }
 
-fn ledger_words(entry: LedgerEntry) -> (&'static str, String) {
+/// A change of the ledger as `status.nextStep` shows it.
+pub(super) fn ledger_words(entry: LedgerEntry) -> (&'static str, String) {
     match entry {
         LedgerEntry::Open => ("Create", "creating a token".into()),
         LedgerEntry::GiveUp => ("Create", "giving up an attempt; the next one follows".into()),

@@ -5,6 +5,7 @@
 
 pub(crate) mod adopted;
 mod deadline;
+pub(crate) mod foreseen;
 mod last_used;
 mod pods;
 mod restart;
@@ -13,6 +14,7 @@ pub(crate) mod words;
 pub(crate) use self::deadline::deadline_at;
 pub(crate) use self::pods::paced;
 pub(crate) use self::restart::refused;
+pub(crate) use self::words::listed;
 
 use std::time::Duration;
 
@@ -194,6 +196,9 @@ fn verification(case: &Case<'_>) -> Answer {
 
 fn hindrance(case: &Case<'_>) -> Option<String> {
     let Case { observation, current, old, .. } = case;
+    if observation.is_dry_run() {
+        return Some("nothing is revoked while dryRun is set; status.plan lists what would be done".into());
+    }
     if matches!(admit(observation, case.now), Turn::Take(..)) {
         return Some("nothing is revoked while the object is suspended or stalled".into());
     }

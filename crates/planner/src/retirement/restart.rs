@@ -18,8 +18,9 @@ pub(super) fn restart(case: &Case<'_>) -> Answer {
     let Some(restart) = Restart::of(case.observation) else { return Answer::Holds };
     let secret = &case.desired.secret_name;
     let (owed, due) = (restart.is_owed(), restart.due_at());
-    if owed && case.now < due {
-        let message = format!("the workloads that take Secret {secret} are restarted after {}", minute(due));
+    if case.now < due {
+        let what = if owed { "restarted" } else { "looked at" };
+        let message = format!("the workloads that take Secret {secret} are {what} after {}", minute(due));
         return Answer::Waits { message, look_again_at: Some(due) };
     }
     let namespace = &case.observation.owner.namespace;

@@ -22,6 +22,11 @@ pub(super) fn pods(names: &BTreeSet<&str>) -> String {
 
 /// `a`, `a and b`, `a, b, c, d, e and 3 more`.
 pub(crate) fn list<Name: AsRef<str>>(names: &BTreeSet<Name>) -> String {
+    listed(&names.iter().collect::<Vec<_>>())
+}
+
+/// The same, in the order in which they are given.
+pub(crate) fn listed<Name: AsRef<str>>(names: &[Name]) -> String {
     let mut shown: Vec<&str> = names.iter().map(AsRef::as_ref).take(NAMES).collect();
     let rest = names.len() - shown.len();
     if rest > 0 {

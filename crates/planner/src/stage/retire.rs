@@ -28,7 +28,8 @@ pub fn retire(observation: &Observation, now: Timestamp) -> Turn {
     Turn::Pass(earliest)
 }
 
-fn retire_one(observation: &Observation, entry: Entry, now: Timestamp) -> Turn {
+/// What is to be done about one of them.
+pub(crate) fn retire_one(observation: &Observation, entry: Entry, now: Timestamp) -> Turn {
     match observation.life(entry.token) {
         Life::Inactive if has_slot(observation, entry) => Turn::act(Effect::CloseSlot(entry.serial)),
         Life::Inactive => write(observation, LedgerEntry::Forget(entry.serial), observation.ledger.forgotten(entry.serial)),

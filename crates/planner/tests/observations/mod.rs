@@ -192,18 +192,28 @@ pub fn desired() -> impl Strategy<Value = Desired> {
     let permissions = prop_oneof![2 => Just(simple()), 1 => vec(permission(), 1..3)];
     let environment = option::of(Just(EnvironmentId(9)));
     let when = (rotation(), retirement());
-    (permissions, environment, any::<bool>(), when, policy(), weighted(0.05, Just(()))).prop_map(
-        |(permissions, verification_environment, allow_unproven, (rotation, retirement), deletion_policy, suspended)| Desired {
+    let held = (weighted(0.05, Just(())), weighted(0.15, Just(())));
+    (permissions, environment, any::<bool>(), when, policy(), held).prop_map(
+        |(
+            permissions,
+            verification_environment,
+            allow_unproven,
+            (rotation, retirement),
+            deletion_policy,
+            (suspended, dry_run),
+        )| Desired {
             account: "analytics".into(),
             token_name: "finance/dagster".into(),
             permissions,
             secret_name: "dagster-dbt".into(),
+            secret_keys: vec!["token".into()],
             verification_environment,
             allow_unproven,
             rotation,
             retirement,
             deletion_policy,
             suspended: suspended.is_some(),
+            dry_run: dry_run.is_some(),
             adopt: None,
         },
     )

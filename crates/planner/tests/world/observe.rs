@@ -150,12 +150,14 @@ fn desired(object: &Object, shared: &Shared) -> Desired {
         token_name: "token".into(),
         permissions: permission_sets(object.rows).map(permission).to_vec(),
         secret_name: "token".into(),
+        secret_keys: vec!["token".into()],
         verification_environment: None,
         allow_unproven: false,
         rotation: RotationPolicy::default(),
         retirement: shared.retirement.clone(),
         deletion_policy: policy(object),
         suspended: false,
+        dry_run: false,
         adopt: shared.adopts.then(|| Adoption { source: source(), token: None, permissions: AdoptPermissions::Match }),
     }
 }
