@@ -26,7 +26,7 @@ use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 
 pub use leader::Leadership;
 pub use start::{Options, StartError, start};
@@ -56,6 +56,12 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 
 /// Changes that come so close together are one look.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// How long work on one object may take: longer than all time-outs of the calls that one look makes one after the other.
+const LONGEST_WORK: Duration = Duration::from_secs(5 * 60);
+
+/// How soon work that was given up is begun anew.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a run is told from outside.
 struct Settings {
@@ -273,9 +279,36 @@ async fn work_on<K, Work>(
 }
 
 async fn reconcile_token(context: Arc<Context>, token: Arc<ServiceToken>) -> Action {
-    reconcile::reconcile(&context, &ObjectRef::from_obj(&*token)).await
+    let reference = ObjectRef::from_obj(&*token);
+    limited(&token.name_any(), token.namespace(), reconcile::reconcile(&context, &reference)).await
 }
 
 async fn reconcile_account(context: Arc<Context>, account: Arc<DbtAccount>) -> Action {
-    reconcile::reconcile_account(&context, &account).await
+    limited(&account.name_any(), None, reconcile::reconcile_account(&context, &account)).await
+}
+
+/// Work that does not end is given up, as a crash would do, and begun anew: the object would never be looked at otherwise.
+async fn limited(name: &str, namespace: Option<String>, work: impl Future<Output = Action>) -> Action {
+    match tokio::time::timeout(LONGEST_WORK, work).await {
+        Ok(action) => action,
+        Err(_) => {
+            tracing::error!(resource.namespace = namespace, resource.name = name, "work did not end and is begun anew");
+            Action::requeue(AGAIN)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_does_not_end_is_begun_anew() {
+        let short = async {
+            tokio::time::sleep(LONGEST_WORK / 2).await;
+            Action::await_change()
+        };
+        assert_eq!(limited("short", None, short).await, Action::await_change());
+        assert_eq!(limited("endless", None, std::future::pending()).await, Action::requeue(AGAIN));
+    }
 }

@@ -50,6 +50,7 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
         }
         let Some(seen) = observe(context, reference, now) else { return Action::await_change() };
         let plan = plan(&seen.observation, now);
+        note_look(&seen, &plan);
         match &plan.step {
             Step::Act(effect) if !context.leadership.holds(context.clock.now()) => {
                 tracing::info!(effect = effect.word(), "not run, since this process does not lead now");
@@ -69,6 +70,20 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
         }
     }
     Action::requeue(SOON)
+}
+
+/// What a look came to, for whoever has to find out why nothing happens.
+fn note_look(seen: &Seen, plan: &Plan) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let owner = &seen.observation.owner;
+    let step = match &plan.step {
+        Step::Act(effect) => effect.word().to_owned(),
+        step => format!("{step:?}"),
+    };
+    let wake_at = plan.wake_at.map(tracing::field::display);
+    tracing::debug!(resource.namespace = owner.namespace, resource.name = owner.name, step, wake_at, "looked");
 }
 
 /// When to look at the object after an effect.

@@ -45,6 +45,9 @@ const REST_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long the first publication may take.
 const START_LIMIT: Duration = Duration::from_secs(180);
 
+/// Every look is told of, so that a log says why nothing happened.
+const LOG: &str = "info,dbt_token_operator=debug";
+
 /// A volume shows the old string so long; the objects say two seconds more.
 const VOLUME_LAG: Duration = Duration::from_secs(2);
 
@@ -112,7 +115,7 @@ fn set_up(story: &mut Story, arguments: &Arguments) -> Result<Stage, Error> {
     let kubeconfig = install::service_account_kubeconfig(&site.kubectl, site.supervised.directory())?;
     let mut operators = Vec::new();
     for name in REPLICAS {
-        operators.push(Operator::start(&mut site.supervised, name, &programs.operator, &kubeconfig, &[])?);
+        operators.push(Operator::start(&mut site.supervised, name, &programs.operator, &kubeconfig, &["--log", LOG])?);
     }
     story.say("two replicas are ready");
     site.kubectl.apply(&cast.declarations())?;

@@ -17,6 +17,9 @@ use crate::wait;
 /// How long nothing may be written once everything is at rest.
 const REST: Duration = Duration::from_secs(15);
 
+/// What an operator logs when it gives up work that does not end.
+const UNENDING: &str = "work did not end and is begun anew";
+
 /// Judges every promise, and prints the table.
 pub(super) fn judge(
     story: &mut Story,
@@ -41,6 +44,7 @@ pub(super) fn judge(
     let created = tokens.iter().filter(|token| !token["created_by"].is_null()).count();
     let too_many = created > usize::try_from(MINTS_PER_HOUR).unwrap_or(usize::MAX);
     note("P6", too_many.then(|| format!("{created} creations")).into_iter().collect());
+    note("P7", unending(stage));
     note("P8", writes);
     tell(story, storm, &report, &Figures { created, refused: refused.len(), converged, rotations: rotations(stage)? });
     if broken.is_empty() {
@@ -149,6 +153,13 @@ fn leaking(story: &Story, stage: &Stage) -> Result<Vec<String>, Error> {
         return Err(Error::NotTrue("the search finds tokens where they are: in Secrets".to_owned()));
     }
     Ok(emitted.iter().filter(|emitted| emitted.holds_any(&needles)).map(|it| format!("a token is in {}", it.place)).collect())
+}
+
+/// P7: work that never ended by itself. The operators give it up after minutes, and would go on without being noticed.
+fn unending(stage: &Stage) -> Vec<String> {
+    let logs = stage.operators.iter().map(|operator| std::fs::read_to_string(&operator.log).unwrap_or_default());
+    let lines = logs.flat_map(|log| log.lines().filter(|line| line.contains(UNENDING)).map(str::to_owned).collect::<Vec<_>>());
+    lines.collect()
 }
 
 /// P8: what the operators write in a while of rest. The lease is renewed all the time.
