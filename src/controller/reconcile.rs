@@ -33,6 +33,10 @@ const SOON: Duration = Duration::from_secs(1);
 /// and writes nothing.
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 
+/// The longest time between two looks at an object that waits for something. Whatever ends its wait wakes it; but should
+/// that be lost, it must not wait for ever. Such a look costs no request either.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+
 /// How soon a look at an account is tried again after a failure of the API server or of dbt.
 const ACCOUNT_RETRY: Duration = Duration::from_secs(10);
 
@@ -219,9 +223,17 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         }
     }
     let foreign = context.memories.foreign_until(&seen.observation.owner.uid, now);
-    match [plan.wake_at, foreign].into_iter().flatten().min() {
-        Some(wake_at) => Action::requeue(delay(now, wake_at).min(LONGEST_REST)),
-        None => Action::await_change(),
+    let is_settled = plan.step == Step::Settled && ledger.retiring.is_empty();
+    next_look([plan.wake_at, foreign].into_iter().flatten().min(), is_settled, now)
+}
+
+/// When to look again if nothing happens before.
+fn next_look(wake_at: Option<Timestamp>, is_settled: bool, now: Timestamp) -> Action {
+    let longest = if is_settled { LONGEST_REST } else { LONGEST_WAIT };
+    match wake_at {
+        Some(wake_at) => Action::requeue(delay(now, wake_at).min(longest)),
+        None if is_settled => Action::await_change(),
+        None => Action::requeue(longest),
     }
 }
 
@@ -274,5 +286,26 @@ pub async fn reconcile_account(context: &Context, account: &DbtAccount) -> Actio
             );
             Action::requeue(ACCOUNT_RETRY)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_looked_at_every_few_minutes_and_whoever_rests_is_not() {
+        let now = Timestamp::from_second(1_790_000_000).expect("a time");
+        let check = |seconds: Option<i64>, is_settled, expected| {
+            let wake_at = seconds.map(|seconds| now + jiff::SignedDuration::from_secs(seconds));
+            assert_eq!(next_look(wake_at, is_settled, now), expected, "{seconds:?} {is_settled}");
+        };
+        let after = |seconds| Action::requeue(Duration::from_secs(seconds));
+        check(None, true, Action::await_change());
+        check(None, false, after(300));
+        check(Some(20), true, after(20));
+        check(Some(20), false, after(20));
+        check(Some(1_000_000), true, after(3600));
+        check(Some(1_000_000), false, after(300));
     }
 }

@@ -40,11 +40,14 @@ fn main() {
     run("a_restarted_api_server_keeps_data_and_address", || {
         a_restarted_api_server_keeps_data_and_address(&mut plane);
     });
+    run("a_killed_etcd_comes_back_with_its_data", || {
+        a_killed_etcd_comes_back_with_its_data(&mut plane);
+    });
     run("a_stopped_plane_leaves_nothing_behind", || {
         a_stopped_plane_leaves_nothing_behind(plane);
     });
     run("a_killed_owner_leaves_nothing_behind", a_killed_owner_leaves_nothing_behind);
-    println!("\ntest result: ok. 7 passed; 0 failed");
+    println!("\ntest result: ok. 8 passed; 0 failed");
 }
 
 /// A failing test panics, and the panic ends the program with the name of the test above it.
@@ -129,6 +132,18 @@ fn a_restarted_api_server_keeps_data_and_address(plane: &mut ControlPlane) {
     assert_ne!(plane.process_ids()["kube-apiserver"], process);
     let read = ["get", "configmap", "kept", "-n", "default"];
     plane.run_kubectl(&read).expect("the data is still there");
+}
+
+fn a_killed_etcd_comes_back_with_its_data(plane: &mut ControlPlane) {
+    plane.run_kubectl(&["create", "configmap", "before", "-n", "default"]).expect("an admin may");
+    let process = plane.process_ids()["etcd"];
+
+    plane.restart_etcd().expect("it starts again on its data");
+
+    assert!(!exists(process), "the old process is gone");
+    assert_ne!(plane.process_ids()["etcd"], process);
+    plane.run_kubectl(&["get", "configmap", "before", "-n", "default"]).expect("the data is still there");
+    plane.run_kubectl(&["create", "configmap", "after", "-n", "default"]).expect("and there will be more");
 }
 
 fn a_stopped_plane_leaves_nothing_behind(plane: ControlPlane) {
