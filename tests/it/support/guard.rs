@@ -1,4 +1,4 @@
-//! Guards: beside every test, each published Secret is looked at ten times a second. From its first publication on there must
+//! Guards: beside every test, each published Secret is looked at five times a second. From its first publication on there must
 //! be no moment in which it holds a token that does not work, other than where the test itself damages things.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::scene::Scene;
 use super::wait::for_ever;
 
 /// How often a Secret is looked at.
-const EVERY: Duration = Duration::from_millis(100);
+const EVERY: Duration = Duration::from_millis(200);
 
 /// One guarded ServiceToken.
 pub struct Guard {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 /// How often a condition is asked: often enough not to slow a test down, rarely enough not to load the machine.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(150);
 
 /// The usual limit. What is waited for usually takes less than a second; a machine that is busy with builds takes longer.
 pub const LIMIT: Duration = Duration::from_secs(90);

@@ -12,7 +12,7 @@ use super::stage::{Ground, Stage};
 
 /// How many planes there are beside the shared one, for tests that need one to themselves: each takes 430 MB and, at rest,
 /// a tenth of a core.
-const PLANES: usize = 3;
+const PLANES: usize = 4;
 
 /// The world of one run.
 pub struct World {
