@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Tells the time. Cheap to clone; clones tell the same time.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
+    Runtime { start: Timestamp, started: Instant },
     Hand(Hand),
 }
 
@@ -19,6 +21,11 @@ impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
         Self(Source::System)
+    }
+
+    /// A clock that shows `start` now and goes on with tokio's own clock, which a simulation may pause and move.
+    pub fn of_the_runtime(start: Timestamp) -> Self {
+        Self(Source::Runtime { start, started: Instant::now() })
     }
 
     /// A clock that stands until its hand is moved, for tests.
@@ -31,6 +38,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp::now(),
+            Source::Runtime { start, started } => start.checked_add(started.elapsed()).unwrap_or(Timestamp::MAX),
             Source::Hand(hand) => hand.time(),
         }
     }
@@ -65,6 +73,15 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_second(1_790_000_090).expect("a time"));
         hand.forward(Duration::MAX);
         assert_eq!(clock.now(), Timestamp::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_the_runtime_goes_with_it() {
+        let start = Timestamp::from_second(1_790_000_000).expect("a time");
+        let clock = Clock::of_the_runtime(start);
+        assert_eq!(clock.now(), start);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now(), Timestamp::from_second(1_790_000_090).expect("a time"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod controller;
 pub mod health;
 pub mod metrics;
+pub mod pace;
 pub mod server;
 pub mod telemetry;
 pub mod token;

@@ -22,6 +22,7 @@ use crate::api::desired_account::AccountSettings;
 use crate::api::v1alpha1::{Grant, ServiceToken};
 use crate::backend::Backend;
 use crate::backend::dbt::{Limiter, derive_endpoints};
+use crate::pace::Pace;
 
 /// How long environments are used before they are read again, the next time that a probe needs one. They are only asked for
 /// by tokens that nothing but GraphQL can try, and at rest nobody asks.
@@ -65,6 +66,8 @@ pub(super) struct State {
     /// dbt's words when it refused to let this credential create a token, and when.
     pub(super) create_refused: Option<(String, Timestamp)>,
     pub(super) fresh_after: Option<Timestamp>,
+    /// How often the status was written lately.
+    pub(super) reports: Pace,
 }
 
 impl State {

@@ -102,8 +102,11 @@ impl AccountHandle {
                 AccountStep::Read(needs) if !failed => failed = !self.read(needs).await?,
                 AccountStep::Act(effect) => return self.act(object, &plan, effect).await,
                 AccountStep::Read(_) | AccountStep::Wait | AccountStep::Settled => {
-                    self.write_status(object, &plan, None).await?;
-                    return Ok(self.outcome(plan, failed));
+                    return Ok(match self.write_status(object, &plan, None).await? {
+                        None => self.outcome(plan, failed),
+                        // Its events are told with it.
+                        postponed => AccountOutcome { wake_at: postponed, ..AccountOutcome::default() },
+                    });
                 }
             }
         }
@@ -171,12 +174,13 @@ impl AccountHandle {
         Ok(())
     }
 
+    /// Writes what differs; a time if so much was written lately that it has to wait.
     async fn write_status(
         &self,
         object: &DbtAccount,
         plan: &AccountPlan,
         bind: Option<&Installation>,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<Option<Timestamp>, ReconcileError> {
         let effective = account_settings(object).ok().map(|settings| {
             let variables = variables(&settings);
             settings.effective(variables.discovery_url, variables.semantic_layer_url)
@@ -190,9 +194,14 @@ impl AccountHandle {
         };
         let additions = Additions { effective, bind: bind.cloned(), unresolved_projects };
         let now = self.shared.now();
-        let Some(status) = changed(object.status.as_ref(), &plan.report, additions, now) else { return Ok(()) };
+        let Some(status) = changed(object.status.as_ref(), &plan.report, additions, now) else { return Ok(None) };
+        if let Some(due) = lock(&self.state).reports.due(now).filter(|_| bind.is_none()) {
+            return Ok(Some(due));
+        }
         let written = self.shared.surroundings.cluster.write_status(object, &status).await;
-        written.map_err(ReconcileError::cluster("write the status"))
+        written.map_err(ReconcileError::cluster("write the status"))?;
+        lock(&self.state).reports.note(now);
+        Ok(None)
     }
 }
 

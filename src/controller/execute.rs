@@ -12,9 +12,11 @@ use dbt_token_planner::grant::{GrantRows, Scope};
 use dbt_token_planner::identity::{AccountId, Serial, TokenId, TokenUid};
 use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::link::Inheritance;
-use dbt_token_planner::observation::{Condemnation, SlotContent, TroubleKind};
+use dbt_token_planner::observation::{Condemnation, Observation, SlotContent, TroubleKind};
 use dbt_token_planner::permission::Probe;
 use dbt_token_planner::report::{self, Event, Report};
+use jiff::Timestamp;
+use tracing::Instrument;
 
 use super::Context;
 use super::expect::Expect;
@@ -31,6 +33,9 @@ use crate::token::TokenString;
 /// How long to wait before the string of a new token is written again, should the API server not answer.
 const FILL_PAUSES: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
+
+/// The span in which an effect runs: its field `word` says which one.
+const EFFECT_SPAN: &str = "effect";
 
 /// What an effect came to.
 pub struct Done {
@@ -55,7 +60,8 @@ impl Done {
 pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &Report) -> Result<Done, Failure> {
     let owner = &seen.observation.owner;
     let started = context.clock.now();
-    let result = Executor { context, seen, report }.run(effect).await;
+    let span = tracing::trace_span!(EFFECT_SPAN, word = effect.word());
+    let result = Executor { context, seen, report }.run(effect).instrument(span).await;
     let ended = context.clock.now();
     if effect.changes_dbt() {
         context.memories.note_changed(&owner.uid, ended);
@@ -92,12 +98,34 @@ pub async fn execute(context: &Context, seen: &Seen, effect: &Effect, report: &R
     })
 }
 
-/// Writes the report if it differs from what the status says. Whether it did.
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// The status says it already.
+    Before,
+    /// It was written.
+    Now,
+    /// It differs, and so many were written lately that it has to wait.
+    Later(Timestamp),
+}
+
+/// Writes the report if it differs from what the status says.
 ///
 /// # Errors
 /// If the status cannot be written.
-pub async fn write_report(context: &Context, seen: &Seen, report: &Report) -> Result<bool, Failure> {
-    Ok(Executor { context, seen, report }.write_status(&seen.observation.ledger).await?.is_some())
+pub async fn write_report(context: &Context, seen: &Seen, report: &Report) -> Result<Reported, Failure> {
+    let Observation { owner, ledger, .. } = &seen.observation;
+    let executor = Executor { context, seen, report };
+    if executor.status_patch(ledger).is_none() {
+        return Ok(Reported::Before);
+    }
+    let now = context.clock.now();
+    if let Some(due) = context.memories.report_due(&owner.uid, now) {
+        return Ok(Reported::Later(due));
+    }
+    executor.write_status(ledger).await?;
+    context.memories.note_report(&owner.uid, now);
+    Ok(Reported::Now)
 }
 
 fn serial_of(effect: &Effect) -> Option<Serial> {

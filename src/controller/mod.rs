@@ -31,7 +31,7 @@ use kube::{Client, Resource, ResourceExt};
 pub use leader::Leadership;
 pub use start::{Options, StartError, start};
 
-use crate::account::{Accounts, Affected, Change, DbtConnector, Surroundings};
+use crate::account::{Accounts, Affected, Change, Connector, DbtConnector, Surroundings};
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 use crate::backend::dbt::{Meter, Now, Timing};
 use crate::clock::Clock;
@@ -63,8 +63,31 @@ const LONGEST_WORK: Duration = Duration::from_secs(5 * 60);
 /// How soon work that was given up is begun anew.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Everything outside the process that work goes to, and the time. A simulation puts its own world here; what works on
+/// it is the same.
+pub struct Ports {
+    /// The API server: whatever answers below the client.
+    pub client: Client,
+    /// Opens connections to dbt.
+    pub connector: Arc<dyn Connector>,
+    /// The time.
+    pub clock: Clock,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+}
+
+impl Ports {
+    /// The ports of a real process: the system's clock, and dbt over the network.
+    fn real(client: Client, leadership: Leadership, metrics: &Metrics) -> Self {
+        let clock = Clock::system();
+        let connector =
+            DbtConnector { meter: Arc::new(DbtMeter(metrics.clone())), now: now_of(&clock), timing: Timing::default() };
+        Self { client, connector: Arc::new(connector), clock, leadership }
+    }
+}
+
 /// What a run is told from outside.
-struct Settings {
+pub struct Settings {
     /// The operator's own namespace, where the slots are.
     pub namespace: String,
     /// Which installation this is.
@@ -121,22 +144,21 @@ impl Context {
 }
 
 /// Runs until it is asked to stop, or leadership is lost.
-async fn run(
-    client: Client,
+pub async fn run(
+    ports: Ports,
     settings: Settings,
-    mut leadership: Leadership,
     metrics: Metrics,
     health: Health,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
+    let Ports { client, connector, clock, mut leadership } = ports;
     let (token_trigger, token_queue) = unbounded();
     let (account_trigger, account_queue) = unbounded();
     let triggers = Triggers { tokens: token_trigger.clone(), accounts: account_trigger.clone() };
     let (caches, writers) = Caches::new(&settings.namespace);
     let filling = watches::fill(client.clone(), caches.clone(), writers, triggers.clone());
-    let clock = Clock::system();
     let context = Arc::new(Context {
-        accounts: accounts(&client, &settings, &caches, &clock, &metrics),
+        accounts: accounts(&client, &settings, &caches, &clock, connector),
         slots: Slots::new(client.clone(), &settings.namespace),
         targets: Targets::new(client.clone()),
         pods: Pods::new(client.clone()),
@@ -175,19 +197,27 @@ async fn run(
     }
 }
 
-fn accounts(client: &Client, settings: &Settings, caches: &Arc<Caches>, clock: &Clock, metrics: &Metrics) -> Accounts {
-    let clock = clock.clone();
-    let now: Now = Arc::new(move || clock.now());
-    let connector = DbtConnector { meter: Arc::new(DbtMeter(metrics.clone())), now: now.clone(), timing: Timing::default() };
+fn accounts(
+    client: &Client,
+    settings: &Settings,
+    caches: &Arc<Caches>,
+    clock: &Clock,
+    connector: Arc<dyn Connector>,
+) -> Accounts {
     Accounts::new(Surroundings {
         installation: settings.installation.clone(),
         namespace: settings.namespace.clone(),
         allow_insecure: settings.allow_insecure_endpoints,
         watched: caches.clone(),
         cluster: Arc::new(AccountAccess::new(client.clone(), &settings.namespace)),
-        connector: Arc::new(connector),
-        now,
+        connector,
+        now: now_of(clock),
     })
+}
+
+fn now_of(clock: &Clock) -> Now {
+    let clock = clock.clone();
+    Arc::new(move || clock.now())
 }
 
 /// Counts the calls of dbt.

@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::Context;
-use super::execute::{self, Done};
+use super::execute::{self, Done, Reported};
 use super::expect::Expect;
 use super::failure;
 use super::observe::{Seen, observe};
@@ -201,10 +201,13 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
         let waits = matches!(plan.step, Step::Wait(Wait::Budget { .. }));
         account.note_waiting(&seen.observation.owner, if waits { Wants::Token } else { Wants::Nothing });
     }
-    let report = async { if is_premature(seen) { Ok(false) } else { execute::write_report(context, seen, &plan.report).await } };
+    let report = async {
+        if is_premature(seen) { Ok(Reported::Before) } else { execute::write_report(context, seen, &plan.report).await }
+    };
     match report.await {
-        Ok(false) => {}
-        Ok(true) => {
+        Ok(Reported::Before) => {}
+        Ok(Reported::Later(due)) => return Action::requeue(delay(now, due)),
+        Ok(Reported::Now) => {
             context.tell(&seen.token, plan.report.events.clone());
             context.expect(&seen.observation.owner.uid, Expect::token(&seen.token));
         }

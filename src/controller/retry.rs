@@ -10,6 +10,8 @@ use dbt_token_planner::identity::OwnerUid;
 use dbt_token_planner::observation::{Consumers, Reading, Trouble, TroubleKind, Workloads};
 use jiff::Timestamp;
 
+use crate::pace::Pace;
+
 /// How long a foreign Secret is believed to be in the way before the name is tried again.
 const FOREIGN_BELIEVED: Duration = Duration::from_secs(60);
 
@@ -55,6 +57,8 @@ struct Memory {
     commit: Option<(String, String)>,
     /// What was found in the Secret of an adoption, under which generation of the object.
     look: Option<(Look, i64)>,
+    /// How often reports were written lately.
+    reports: Pace,
 }
 
 /// The memory of all objects.
@@ -113,6 +117,16 @@ impl Memories {
         if let Some(memory) = self.0.lock().expect("no holder of the lock panics").get_mut(owner) {
             memory.trouble = memory.trouble.take().filter(|(trouble, _)| is_about_dbt(trouble.kind) != about_dbt);
         }
+    }
+
+    /// When a report may be written again; `None` if one may be now.
+    pub fn report_due(&self, owner: &OwnerUid, now: Timestamp) -> Option<Timestamp> {
+        self.look(owner, |memory| memory.reports.due(now))
+    }
+
+    /// A report was written.
+    pub fn note_report(&self, owner: &OwnerUid, now: Timestamp) {
+        self.with(owner, |memory| memory.reports.note(now));
     }
 
     /// What the last look at the pods showed.

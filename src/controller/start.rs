@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use kube_lease_manager::LeaseManagerError;
 
 use super::leader::{Campaign, Leadership};
-use super::{Settings, run};
+use super::{Ports, Settings, run};
 use crate::cluster::failure::Failure;
 use crate::cluster::names;
 use crate::health::Health;
@@ -94,7 +94,8 @@ pub async fn start(
         concurrency: options.concurrency,
         allow_insecure_endpoints: options.allow_insecure_endpoints,
     };
-    run(client, settings, leadership, metrics, health, stop).await;
+    let ports = Ports::real(client, leadership, &metrics);
+    run(ports, settings, metrics, health, stop).await;
     campaign.resign().await;
     Ok(())
 }

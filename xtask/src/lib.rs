@@ -17,6 +17,7 @@ mod http;
 pub mod model;
 pub mod plane;
 mod private_file;
+pub mod simulate;
 mod site;
 mod story;
 pub mod test;

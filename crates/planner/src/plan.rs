@@ -150,22 +150,28 @@ type Stage = fn(&Observation, Timestamp) -> Turn;
 
 /// The stages in order. Publishing comes before everything that needs dbt, so that a Secret is mended while dbt is away;
 /// destroying comes before minting, so that strays do not pile up.
-const STAGES: [Stage; 10] = [
-    stage::finalize::finalize,
-    stage::admit::admit,
-    stage::rebuild::rebuild,
-    stage::set_back::set_back,
-    stage::project::project,
-    stage::sweep::sweep,
-    stage::retire::retire,
-    stage::restart::restart,
-    stage::adopt::adopt,
-    stage::mint::mint,
+const STAGES: [(Stage, Held); 10] = [
+    (stage::finalize::finalize, Held::Rest),
+    (stage::admit::admit, Held::Rest),
+    (stage::rebuild::rebuild, Held::Rest),
+    (stage::set_back::set_back, Held::Rest),
+    (stage::project::project, Held::Itself),
+    (stage::sweep::sweep, Held::Itself),
+    (stage::retire::retire, Held::Itself),
+    (stage::restart::restart, Held::Itself),
+    (stage::adopt::adopt, Held::Rest),
+    (stage::mint::mint, Held::Itself),
 ];
 
-/// The first of them are what the later ones rest on: deletion, admission, a ledger that is complete. While a failure holds
-/// one of these back, nothing after it may act.
-const FOUNDATIONS: usize = 4;
+/// What waits while a failure holds a stage back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The stage alone: those after it have nothing to do with it.
+    Itself,
+    /// All after it, which rest on it: on a deletion, on an admission, on a ledger that is complete; and no token is made in
+    /// place of one that is to be taken over.
+    Rest,
+}
 
 /// The next single step for one object, and what its status shall say.
 ///
@@ -185,7 +191,7 @@ pub fn plan(observation: &Observation, now: Timestamp) -> Plan {
 fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>) {
     let mut wake_at: Option<Timestamp> = None;
     let mut held = false;
-    for (place, stage) in STAGES.into_iter().enumerate() {
+    for (stage, waits) in STAGES {
         match stage(observation, now) {
             Turn::Pass(time) => wake_at = earlier(wake_at, to_come(time, now)),
             Turn::Take(step, time) => {
@@ -195,7 +201,7 @@ fn decide(observation: &Observation, now: Timestamp) -> (Step, Option<Timestamp>
                     Some(trouble) => {
                         held = true;
                         wake_at = earlier(wake_at, Some(trouble.retry_at));
-                        if place < FOUNDATIONS {
+                        if waits == Held::Rest {
                             break;
                         }
                     }

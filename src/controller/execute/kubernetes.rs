@@ -8,6 +8,7 @@ use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::observation::{Condemnation, TroubleKind};
 use dbt_token_planner::report;
 use kube::Api;
+use serde_json::Value;
 
 use super::{Done, Executor, token_uid};
 use crate::api::v1alpha1::ServiceToken;
@@ -46,6 +47,14 @@ impl Executor<'_> {
 
     /// The object as it is once its status says what it shall; `None` if it did so already.
     pub(super) async fn write_status(&self, ledger: &Ledger) -> Result<Option<ServiceToken>, Failure> {
+        let Some(patch) = self.status_patch(ledger) else { return Ok(None) };
+        let object = self.reference()?;
+        let written = self.context.statuses.write(&object, patch).await;
+        written.map(Some).map_err(|error| failure::cluster(&error, error.class()))
+    }
+
+    /// What of the status differs from what is written.
+    pub(super) fn status_patch(&self, ledger: &Ledger) -> Option<Value> {
         let previous = self.seen.token.status.clone().unwrap_or_default();
         let effective = self.seen.effective();
         let projects = self.seen.observation.account.open().and_then(|account| account.projects.value());
@@ -55,10 +64,7 @@ impl Executor<'_> {
             effective: effective.as_ref(),
             projects: projects.map_or(&[], |projects| projects.as_slice()),
         };
-        let Some(patch) = status::patch(&previous, wanted, self.context.clock.now()) else { return Ok(None) };
-        let object = self.reference()?;
-        let written = self.context.statuses.write(&object, patch).await;
-        written.map(Some).map_err(|error| failure::cluster(&error, error.class()))
+        status::patch(&previous, wanted, self.context.clock.now())
     }
 
     /// The ledger makes the token its current one.

@@ -10,15 +10,15 @@ use super::source::{Source, is_identifier};
 
 /// A top-level module of `src/`, and the other ones that it may name. Whom a module may use, it may
 /// also see through: the rows are closed under the arrows, except that `main` names `cli` alone.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("lib", &[]),
     ("main", &["cli"]),
     (
         "cli",
-        &["controller", "server", "api", "telemetry", "account", "backend", "cluster", "metrics", "health", "clock", "token"],
+        &["controller", "server", "api", "telemetry", "account", "backend", "cluster", "metrics", "health", "clock", "pace", "token"],
     ),
-    ("controller", &["account", "backend", "cluster", "api", "metrics", "health", "clock", "token"]),
-    ("account", &["backend", "cluster", "api", "metrics", "clock", "token"]),
+    ("controller", &["account", "backend", "cluster", "api", "metrics", "health", "clock", "pace", "token"]),
+    ("account", &["backend", "cluster", "api", "metrics", "clock", "pace", "token"]),
     ("backend", &["token"]),
     ("cluster", &["api", "token"]),
     ("server", &["metrics", "health"]),
@@ -27,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("metrics", &[]),
     ("telemetry", &[]),
     ("clock", &[]),
+    ("pace", &[]),
     ("token", &[]),
 ];
 

@@ -97,6 +97,20 @@ fn a_deletion_that_is_held_back_makes_nothing_new() {
 }
 
 #[test]
+fn no_token_is_made_while_taking_one_over_is_held_back() {
+    use crate::adoption::AdoptPermissions::Match;
+    let begun = || object().adopting(None, Match).unmarked(17).claimed().attempt(6, Cause::First, 0).fitting(&[17]);
+    let in_place = || begun().in_place().with(|it| it.target = crate::observation::Target::Missing);
+    for trouble in [DbtUnavailable, VerificationInconclusive, Cluster] {
+        for it in [begun(), in_place(), begun().empty_slot(6), begun().with(|it| it.look = None)] {
+            let step = planned(&it.troubled(trouble, 20).plan());
+            assert!(!["claim_target", "reserve", "mint"].iter().any(|making| step.starts_with(making)), "{trouble:?}: {step}");
+        }
+    }
+    check(&in_place().troubled(VerificationInconclusive, 20), "wait Trouble until +20");
+}
+
+#[test]
 fn the_earliest_time_of_all_stages_wakes() {
     let retiring = |ago| object().published(5, 2202).retiring(4, 2190, ago);
     check(&retiring(100), "settled until +500");

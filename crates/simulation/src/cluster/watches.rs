@@ -1,0 +1,133 @@
+//! Watches: who is told of which changes, and what goes wrong on the way. Events of one watch keep their order, come late,
+//! come twice, or are lost together with their connection.
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use super::operation::Operation;
+use super::store::{Answer, Change, shown};
+use crate::world::State;
+
+/// All that are open.
+#[derive(Debug, Default)]
+pub struct Watches {
+    open: Vec<Watch>,
+    opened: u64,
+}
+
+#[derive(Debug)]
+struct Watch {
+    id: u64,
+    replica: usize,
+    operation: Operation,
+    sender: UnboundedSender<Bytes>,
+    /// When the last event arrives: none overtakes it.
+    last: u64,
+    /// How many were sent.
+    count: u64,
+}
+
+impl Watches {
+    /// Opens a watch; what happened since its version comes first. If that is forgotten, the first event says so and is the
+    /// last one: the API server answers 200 all the same, so that cached and uncached watches are alike.
+    pub fn open(state: &mut State, replica: usize, operation: &Operation) -> UnboundedReceiver<Bytes> {
+        let (sender, receiver) = unbounded();
+        let Some(missed) = state.store.since(operation.from).map(<[Change]>::to_vec) else {
+            state.coverage.note_beside("watch expired");
+            let expired = Answer::refusal(410, "Expired", "too old resource version");
+            // The receiver is here.
+            let _held = sender.unbounded_send(event("ERROR", &expired.body));
+            return receiver;
+        };
+        let watches = &mut state.watches;
+        watches.opened += 1;
+        let id = watches.opened;
+        watches.open.push(Watch { id, replica, operation: operation.clone(), sender, last: 0, count: 0 });
+        let kind = operation.key.kind;
+        state.history.note(state.now(), || format!("    replica {replica} watches {kind:?} from version {}: watch {id}", operation.from));
+        for change in &missed {
+            Self::tell(state, id, change);
+        }
+        state.after(operation.seconds * 1000, id, move |state| state.watches.open.retain(|watch| watch.id != id));
+        receiver
+    }
+
+    /// Hands a change on to everybody who watches.
+    pub fn hand_on(state: &mut State, change: &Change) {
+        let ids: Vec<u64> = state.watches.open.iter().map(|watch| watch.id).collect();
+        for id in ids {
+            Self::tell(state, id, change);
+        }
+    }
+
+    /// Closes every watch of a process; what is under way to it is lost.
+    pub fn close_all_of(&mut self, replica: usize) {
+        self.open.retain(|watch| watch.replica != replica);
+    }
+
+    fn tell(state: &mut State, id: u64, change: &Change) {
+        let now = state.now();
+        let is_stormy = now < state.storm.until;
+        let Some(watch) = state.watches.open.iter_mut().find(|watch| watch.id == id) else { return };
+        let Some(line) = line(&watch.operation, change) else { return };
+        watch.count += 1;
+        let (replica, turn) = (watch.replica, id);
+        let mut dice = state.dice.about(("watch", replica, watch.operation.key.kind, &change.key, watch.count));
+        let lot = if is_stormy { dice.u32(..1000) } else { 1000 };
+        let delay = match lot {
+            0..20 => dice.u64(2_000..40_000),
+            20..120 => dice.u64(50..2_000),
+            _ => dice.u64(1..6),
+        };
+        let thaw = state.replicas[replica].thaws_in(now);
+        watch.last = watch.last.max(now + delay + thaw);
+        let wait = watch.last - now;
+        if (120..125).contains(&lot) {
+            state.coverage.note_beside("watch cut");
+            state.after(wait, turn, move |state| state.watches.open.retain(|watch| watch.id != id));
+            return;
+        }
+        let copies = if (125..140).contains(&lot) { 2 } else { 1 };
+        if lot < 20 {
+            state.coverage.note_beside("watch event late");
+        }
+        if copies == 2 {
+            state.coverage.note_beside("watch event twice");
+        }
+        state.after(wait, turn, move |state| {
+            let Some(watch) = state.watches.open.iter().find(|watch| watch.id == id) else { return };
+            for _ in 0..copies {
+                // Whoever watched may be gone.
+                let _gone = watch.sender.unbounded_send(line.clone());
+            }
+        });
+    }
+}
+
+/// What a watch is told of a change, if it concerns it.
+fn line(operation: &Operation, change: &Change) -> Option<Bytes> {
+    let wanted = &operation.key;
+    let is_there = change.key.kind == wanted.kind && (wanted.namespace.is_empty() || change.key.namespace == wanted.namespace);
+    if !is_there {
+        return None;
+    }
+    let fits = |object: &Option<std::sync::Arc<Value>>| object.clone().filter(|object| operation.selector.fits(object));
+    let (kind, object) = match (fits(&change.before), fits(&change.after)) {
+        (None, None) => return None,
+        (None, Some(after)) => ("ADDED", shown(&after, operation)),
+        (Some(_), Some(after)) => ("MODIFIED", shown(&after, operation)),
+        (Some(before), None) => {
+            let mut object = shown(change.after.as_ref().unwrap_or(&before), operation);
+            object["metadata"]["resourceVersion"] = json!(change.version.to_string());
+            ("DELETED", object)
+        }
+    };
+    Some(event(kind, &object))
+}
+
+fn event(kind: &str, object: &Value) -> Bytes {
+    let mut line = serde_json::to_vec(&json!({"type": kind, "object": object})).expect("it is JSON");
+    line.push(b'\n');
+    Bytes::from(line)
+}

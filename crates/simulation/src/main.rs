@@ -1,0 +1,170 @@
+//! `dbt-token-simulation`: runs seeds, and prints what was broken and what was covered.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use dbt_token_simulation::coverage::Coverage;
+use dbt_token_simulation::judge::Violation;
+use dbt_token_simulation::plan::Plan;
+use dbt_token_simulation::run::{Outcome, run};
+use dbt_token_simulation::shrink;
+
+/// Of so many seeds one is run with all log lines kept, and searched for token strings.
+const LISTENED: u64 = 20;
+
+/// Of so many seeds one is run twice, and has to come to the same.
+const REPEATED: u64 = 50;
+
+/// Lines of a history that are printed.
+const MOST_LINES: usize = 400;
+
+/// Simulates the operator, and judges what it promises.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many seeds
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first one
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// ServiceTokens in each run
+    #[arg(long, default_value_t = 10)]
+    objects: usize,
+    /// Print the history of the first seed, whatever it comes to
+    #[arg(long)]
+    history: bool,
+    /// Print the table of effects and faults even if every pair was seen
+    #[arg(long)]
+    table: bool,
+    /// Do not fail if a pair of effect and fault was not seen: for few seeds
+    #[arg(long)]
+    partial: bool,
+}
+
+#[derive(Default)]
+struct Sum {
+    coverage: Coverage,
+    runs: u64,
+    created: u64,
+    simulated: Duration,
+    slowest: Duration,
+    converged: Vec<u64>,
+    failed: Vec<(u64, Violation)>,
+    unlike: Vec<u64>,
+}
+
+#[expect(clippy::print_stdout, reason = "it is a program for people")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.history {
+        run(&Plan::of(arguments.from, arguments.objects), true).history.iter().for_each(|line| println!("{line}"));
+    }
+    let started = Instant::now();
+    let sum = run_all(&arguments);
+    for (seed, violation) in &sum.failed {
+        println!("seed {seed} breaks {violation}");
+    }
+    if let Some((seed, _)) = sum.failed.first() {
+        explain(&Plan::of(*seed, arguments.objects));
+    }
+    let missing = sum.coverage.missing();
+    if arguments.table || (!missing.is_empty() && !arguments.partial) {
+        println!("{}\n", sum.coverage);
+    }
+    let kinds: Vec<String> = sum.coverage.by_kind().iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!("faults:      {}", kinds.join(", "));
+    println!("pairs:       {} of {} pairs of effect and fault were seen", Coverage::possible() - missing.len(), Coverage::possible());
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "runs:        {} seeds of {} objects in {seconds:.1} s; {:.0} h simulated; {} tokens made; the slowest run took {:.2} s",
+        sum.runs,
+        arguments.objects,
+        sum.simulated.as_secs_f64() / 3600.0,
+        sum.created,
+        sum.slowest.as_secs_f64(),
+    );
+    let mut converged = sum.converged;
+    converged.sort_unstable();
+    let share = |part: usize| converged.get(converged.len() * part / 100).copied().unwrap_or(0) / 1000;
+    println!("rest:        after {} s in half of the runs, after {} s in 99 of 100, after {} s in all", share(50), share(99), converged.last().copied().unwrap_or(0) / 1000);
+    println!("violations:  {}", sum.failed.len());
+    if !sum.unlike.is_empty() {
+        println!("unlike:      seeds that came to something else when run again: {:?}", sum.unlike);
+    }
+    let covered = missing.is_empty() || arguments.partial;
+    if !covered {
+        println!("not seen:    {}", missing.iter().map(|(effect, fault)| format!("{effect} {fault}")).collect::<Vec<_>>().join(", "));
+    }
+    if sum.failed.is_empty() && sum.unlike.is_empty() && covered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_all(arguments: &Arguments) -> Sum {
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from + arguments.seeds;
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let plan = Plan::of(seed, arguments.objects);
+                    let outcome = run(&plan, seed % LISTENED == 0);
+                    if std::env::var_os("TRACE_SEEDS").is_some() { eprintln!("{seed} {:?} {} {:?}", outcome.took, outcome.created, outcome.violation); }
+                    let unlike = seed % REPEATED == 0 && !alike(&outcome, &run(&plan, seed % LISTENED == 0));
+                    let mut sum = sum.lock().expect("no thread panics while it counts");
+                    add(&mut sum, seed, outcome, unlike);
+                    // A handful tells as much as a thousand.
+                    if sum.failed.len() >= 20 {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().expect("no thread panics while it counts")
+}
+
+fn alike(first: &Outcome, second: &Outcome) -> bool {
+    let told = |outcome: &Outcome| (outcome.created, outcome.converged_after, outcome.violation.clone());
+    told(first) == told(second)
+}
+
+fn add(sum: &mut Sum, seed: u64, outcome: Outcome, unlike: bool) {
+    sum.coverage.add(outcome.coverage);
+    sum.runs += 1;
+    sum.created += outcome.created;
+    sum.simulated += Duration::from_millis(outcome.simulated);
+    sum.slowest = sum.slowest.max(outcome.took);
+    sum.unlike.extend(unlike.then_some(seed));
+    match outcome.violation {
+        Some(violation) => sum.failed.push((seed, violation)),
+        None => sum.converged.push(outcome.converged_after),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it is a program for people")]
+fn explain(plan: &Plan) {
+    println!("\nseed {} with as little as still breaks the promise:", plan.seed);
+    let Some(smallest) = shrink::smallest(plan) else {
+        println!("it broke nothing when it was run again");
+        return;
+    };
+    println!("{smallest:#?}");
+    let outcome = run(&smallest, true);
+    let skipped = outcome.history.len().saturating_sub(MOST_LINES);
+    if skipped > 0 {
+        println!("({skipped} earlier lines are left out)");
+    }
+    outcome.history.iter().skip(skipped).for_each(|line| println!("{line}"));
+    if let Some(violation) = outcome.violation {
+        println!("broken: {violation}\n");
+    }
+}
