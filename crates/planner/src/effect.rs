@@ -70,7 +70,8 @@ pub enum Effect {
         /// Why.
         why: Condemnation,
     },
-    /// Marks the slot of `current` as committed, for good; refused for a condemned slot.
+    /// Marks the slot of `current` as committed, for good; refused for a condemned slot. Also that of an adopted token which
+    /// was replaced before the label could be written.
     LabelCommitted(Serial),
     /// Writes the target from the slot, under a compare-and-swap on the target's uid and resourceVersion as they were
     /// observed. Two things come first. The report is written if it differs, under a compare-and-swap on the object: it

@@ -41,9 +41,7 @@ pub fn check(observation: &Observation, effect: &Effect) -> Result<(), Objection
             require(named, "links are taken over from a token that is not this object's")
         }
         Effect::Condemn { serial, .. } => condemn(observation, *serial),
-        Effect::LabelCommitted(serial) => {
-            require(is_current(observation, *serial), "a slot is labelled that is not that of current")
-        }
+        Effect::LabelCommitted(serial) => label_committed(observation, *serial),
         Effect::Project { serial, token, .. } => project(observation, *serial, *token),
         Effect::InspectSource(_) => require(observation.deleted_at.is_none(), "a token is adopted for an object under deletion"),
         Effect::ClaimAdoption { serial, token, .. } => claim_adoption(observation, *serial, *token),
@@ -154,6 +152,12 @@ fn rename(observation: &Observation, serial: Serial, token: TokenId) -> Result<(
     require(adopted && holds(observation, serial, token), "a token is renamed that no slot of an adoption holds")?;
     require(is_current(observation, serial), "a token is renamed that is not committed")?;
     require(!is_foreign(observation, token) && observation.is_ours(token), "a token is renamed that is not ours")
+}
+
+fn label_committed(observation: &Observation, serial: Serial) -> Result<(), Objection> {
+    let was_adopted = observation.slot(serial).is_some_and(|slot| slot.adopted.is_some());
+    let was_current = was_adopted && observation.ledger.retiring.iter().any(|entry| entry.serial == serial);
+    require(is_current(observation, serial) || was_current, "a slot is labelled that was not committed")
 }
 
 fn condemn_adopted(observation: &Observation, serial: Serial, token: TokenId, regardless: bool) -> Result<(), Objection> {

@@ -148,36 +148,30 @@ impl Judge {
         self.excused += 1;
     }
 
-    /// A write of the operator, before it is done.
-    pub fn before_write(&mut self, store: &Store, operation: &Operation) {
-        if !operation.verb.writes() {
-            return;
-        }
+    /// A request of the operator, before it is done: what would be broken if it changed something.
+    pub fn before_write(&mut self, store: &Store, operation: &Operation) -> Option<Violation> {
         let Operation { verb, key, body, .. } = operation;
         if key.kind != Kind::Secret {
-            if holds_a_string(body) {
+            if verb.writes() && holds_a_string(body) {
                 self.broken(Promise::P5, format!("a token's string is written to {key}"));
             }
-            return;
+            return None;
         }
+        let meddling = |what: String| Some(Violation { promise: Promise::P4, what: format!("{} {key}, {what}", verb.word()) });
         if key.namespace == NAMESPACE {
             let name = if *verb == Verb::Create { body["metadata"]["name"].as_str().unwrap_or_default() } else { &key.name };
-            if !["slot-", "record-", "adopted-"].iter().any(|prefix| name.starts_with(prefix)) {
-                self.broken(Promise::P4, format!("{} {key} {name}, which is no slot", verb.word()));
-            }
-            return;
+            let is_ours = ["slot-", "record-", "adopted-"].iter().any(|prefix| name.starts_with(prefix));
+            return if is_ours { None } else { meddling(format!("{name} is no slot")) };
         }
         if *verb == Verb::Create {
-            return;
+            return None;
         }
         let truth = self.truths.iter().find(|truth| truth.secret == *key);
         let allowed = truth.is_some_and(|truth| {
             let managed = store.get(key).is_none_or(|secret| is_managed(secret));
             truth.subject.role != Role::Foreign && (managed || truth.subject.role == Role::AdoptsInPlace)
         });
-        if !allowed {
-            self.broken(Promise::P4, format!("{} {key}, which is somebody else's", verb.word()));
-        }
+        if allowed { None } else { meddling("which is somebody else's".to_owned()) }
     }
 
     /// The operator changed something.

@@ -32,6 +32,9 @@ fn of_object(state: &State, truth: &Truth) -> Option<String> {
     if condition(object, "Ready") != "True" || !is_seen {
         return Some(format!("{name} is not Ready: {}", told(object)));
     }
+    if condition(object, "Rotating") != "False" {
+        return Some(format!("{name} is being rotated, or will be: {}", told(object)));
+    }
     let ledger = &status["ledger"];
     if ledger["next"].is_object() || ledger["retiring"].as_array().is_some_and(|retiring| !retiring.is_empty()) {
         return Some(format!("{name} has something under way: {ledger} {}", status["retiringTokens"]));

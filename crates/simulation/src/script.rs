@@ -23,13 +23,15 @@ pub struct Script {
     admin: u64,
     lists_lie_until: u64,
     lists: u64,
+    /// When all of it is over.
+    end: u64,
 }
 
 impl Script {
     /// The script of a plan.
     pub fn new(plan: &Plan) -> Self {
         let lists_lie_until = if plan.lists_lie { plan.storm } else { 0 };
-        Self { dice: Dice::new(plan.seed), api_server: 0, dbt: 0, admin: 0, lists_lie_until, lists: 0 }
+        Self { dice: Dice::new(plan.seed), api_server: 0, dbt: 0, admin: 0, lists_lie_until, lists: 0, end: plan.storm }
     }
 
     /// Whether the API server cannot be reached.
@@ -106,9 +108,9 @@ fn act(state: &mut State, action: Action) {
     let (key, secret) = (truth.key.clone(), truth.secret.clone());
     state.history.note(now, || format!("somebody: {what:?} {}", key.name));
     match what {
-        What::TakeApiServerAway(time) => state.script.api_server = now + time,
-        What::TakeDbtAway(time) => state.script.dbt = now + time,
-        What::RefuseAdmin(time) => state.script.admin = now + time,
+        What::TakeApiServerAway(time) => state.script.api_server = state.script.end.min(now + time),
+        What::TakeDbtAway(time) => state.script.dbt = state.script.end.min(now + time),
+        What::RefuseAdmin(time) => state.script.admin = state.script.end.min(now + time),
         What::ExpireWatches => {
             state.store.compacted = state.store.version();
             (0..state.replicas.len()).for_each(|replica| state.watches.close_all_of(replica));
@@ -117,6 +119,8 @@ fn act(state: &mut State, action: Action) {
         What::Freeze(replica, time) => Replica::freeze(state, replica, time),
         What::Recreate if state.store.get(&key).is_none() => recreate(state, place),
         _ if state.store.get(&key).is_none() || truth.deleting => {}
+        // Other permissions than those of a token that is to be taken over are refused, as they should be.
+        What::Permit(_) if matches!(truth.subject.role, Role::Adopts | Role::AdoptsInPlace) && !truth.published => {}
         What::Permit(permissions) => {
             state.judge.truths[place].rows.push(scene::rows(permissions));
             by_hand(state, Verb::Merge, &key, json!({"spec": {"permissions": scene::permissions(permissions)}}));

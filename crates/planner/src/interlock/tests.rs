@@ -138,7 +138,11 @@ fn the_labels_of_slots_do_not_contradict_each_other() {
     refused(&published().slot_changed(5, |slot| slot.committed = false), &condemn(5), "a committed slot is condemned");
     refused(&published(), &condemn(4), "a committed slot is condemned");
     allowed(&published(), &Effect::LabelCommitted(Serial(5)));
-    refused(&published(), &Effect::LabelCommitted(Serial(4)), "a slot is labelled that is not that of current");
+    refused(&published(), &Effect::LabelCommitted(Serial(4)), "a slot is labelled that was not committed");
+    let unlabelled = |it: Observation| it.slot_changed(4, |slot| slot.committed = false);
+    let retiring = || unlabelled(published().retiring(4, 17, 3600));
+    allowed(&unlabelled(published().retiring(4, 17, 3600).by_adoption(4)), &Effect::LabelCommitted(Serial(4)));
+    refused(&retiring(), &Effect::LabelCommitted(Serial(4)), "a slot is labelled that was not committed");
 }
 
 #[test]

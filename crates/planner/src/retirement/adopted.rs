@@ -53,8 +53,12 @@ pub(super) fn source(case: &Case<'_>) -> Answer {
 }
 
 /// What comes before the revocation of an adopted token, when all rules hold; `None` if it is not adopted or was condemned.
+/// The label `committed` is there first: its successor may have been made while the API server refused to write it.
 pub(crate) fn condemnation(case: &Case<'_>) -> Option<Turn> {
     let (slot, source) = slot_of_case(case).filter(|(slot, _)| slot.condemned.is_none())?;
+    if !slot.committed {
+        return Some(Turn::act(Effect::LabelCommitted(slot.serial)));
+    }
     let unless_held_in = (!case.goes_regardless_of_consumers()).then(|| source.clone());
     Some(Turn::act(Effect::CondemnAdopted { serial: slot.serial, token: case.old.token, unless_held_in }))
 }

@@ -108,10 +108,11 @@ fn arrive(state: &mut State, replica: usize, operation: &Operation) -> Reply {
     if operation.verb == Verb::Watch {
         return Reply::Changes(Watches::open(state, replica, operation));
     }
-    state.judge.before_write(&state.store, operation);
+    let meddling = state.judge.before_write(&state.store, operation);
     let before = state.store.version();
     let answer = state.in_cluster(operation);
     if state.store.version() != before {
+        state.judge.violations.extend(meddling);
         state.judge.note_write(|| format!("{} {}", operation.verb.word(), operation.key));
     }
     Reply::Answer(answer)

@@ -33,7 +33,9 @@ impl Watches {
     /// last one: the API server answers 200 all the same, so that cached and uncached watches are alike.
     pub fn open(state: &mut State, replica: usize, operation: &Operation) -> UnboundedReceiver<Bytes> {
         let (sender, receiver) = unbounded();
-        let Some(missed) = state.store.since(operation.from).map(<[Change]>::to_vec) else {
+        let concerns = |change: &&Change| change.key.kind == operation.key.kind;
+        let missed = state.store.since(operation.from).map(|missed| missed.iter().filter(concerns).cloned().collect::<Vec<_>>());
+        let Some(missed) = missed else {
             state.coverage.note_beside("watch expired");
             let expired = Answer::refusal(410, "Expired", "too old resource version");
             // The receiver is here.
@@ -49,13 +51,28 @@ impl Watches {
         for change in &missed {
             Self::tell(state, id, change);
         }
-        state.after(operation.seconds * 1000, id, move |state| state.watches.open.retain(|watch| watch.id != id));
+        state.after(operation.seconds * 1000, id, move |state| Self::end(state, id));
         receiver
+    }
+
+    /// The time of a watch is over. A bookmark says up to where it has told everything.
+    fn end(state: &mut State, id: u64) {
+        let version = state.store.version();
+        let Some(place) = state.watches.open.iter().position(|watch| watch.id == id) else { return };
+        let watch = state.watches.open.remove(place);
+        let has_told_everything = watch.last <= state.now();
+        if has_told_everything {
+            let (api, kind) = watch.operation.key.kind.names();
+            let object = json!({"apiVersion": api, "kind": kind, "metadata": {"resourceVersion": version.to_string()}});
+            // Whoever watched may be gone.
+            let _gone = watch.sender.unbounded_send(event("BOOKMARK", &object));
+        }
     }
 
     /// Hands a change on to everybody who watches.
     pub fn hand_on(state: &mut State, change: &Change) {
-        let ids: Vec<u64> = state.watches.open.iter().map(|watch| watch.id).collect();
+        let concerned = state.watches.open.iter().filter(|watch| watch.operation.key.kind == change.key.kind);
+        let ids: Vec<u64> = concerned.map(|watch| watch.id).collect();
         for id in ids {
             Self::tell(state, id, change);
         }
@@ -73,7 +90,7 @@ impl Watches {
         let Some(line) = line(&watch.operation, change) else { return };
         watch.count += 1;
         let (replica, turn) = (watch.replica, id);
-        let mut dice = state.dice.about(("watch", replica, watch.operation.key.kind, &change.key, watch.count));
+        let mut dice = state.dice.about(("watch", id, &change.key, watch.count));
         let lot = if is_stormy { dice.u32(..1000) } else { 1000 };
         let delay = match lot {
             0..20 => dice.u64(2_000..40_000),

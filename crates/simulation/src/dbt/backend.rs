@@ -111,6 +111,10 @@ fn send<T: Send + 'static>(
     let strike = state.storm.strike((call.replica, call.word, &call.subject, call.effect), call.way, now);
     state.coverage.note(call.effect, call.way, strike.fault);
     let incarnation = state.replicas[call.replica].incarnation;
+    if strike.fault == Some(Fault::Slow) && call.way == Way::DbtChange {
+        // Who sent it may be dead when it arrives.
+        state.judge.note_late();
+    }
     if strike.fault == Some(Fault::Late) {
         let lost = Reply::Answer(Err(unknown(&call)));
         state.after(strike.back, strike.turn, |_| drop(answer.send(lost)));

@@ -41,6 +41,13 @@ fn an_adopted_token_is_condemned_before_it_is_revoked() {
 }
 
 #[test]
+fn a_label_that_could_not_be_written_while_it_was_current_is_written_first() {
+    let unlabelled = || replaced().slot_changed(4, |slot| slot.committed = false);
+    check(&unlabelled(), "label_committed 4");
+    check(&used(unlabelled(), 959), "pass until +1");
+}
+
+#[test]
 fn it_goes_only_when_nobody_uses_it() {
     check(&used(replaced(), 3601), "condemn_adopted 4:17");
     check(&used(replaced(), 3600), "condemn_adopted 4:17");
