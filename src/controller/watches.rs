@@ -130,7 +130,9 @@ where
             on_change(&Change::Gone(&object));
         }
     }
-    for object in store.state() {
+    let mut present = store.state();
+    present.sort_by_key(|object| (object.namespace(), object.name_any()));
+    for object in present {
         on_change(&Change::Present(&object));
     }
 }

@@ -1,6 +1,7 @@
 //! A process of the operator: started, killed in the middle of something, stopped and continued. It runs the shipped code
 //! from the point on where the real process has found its cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dbt_token_operator::clock::Clock;
@@ -32,17 +33,25 @@ pub struct Replica {
     process: Option<JoinHandle<()>>,
     /// Until when it is stopped, in milliseconds.
     frozen_until: u64,
+    /// Moments in which something arrives already.
+    taken: BTreeSet<u64>,
 }
 
 impl Replica {
     /// One that does not run yet.
     pub fn new() -> Self {
-        Self { incarnation: 0, process: None, frozen_until: 0 }
+        Self { incarnation: 0, process: None, frozen_until: 0, taken: BTreeSet::new() }
     }
 
-    /// In how many milliseconds something that arrives now is taken notice of.
-    pub fn thaws_in(&self, now: u64) -> u64 {
-        self.frozen_until.saturating_sub(now)
+    /// When something arrives that is sent to the process and would be there at this time: after it goes on, if it is stopped,
+    /// and in a moment of its own. Libraries poll what is woken together in an order that differs from run to run.
+    pub fn arrival(&mut self, now: u64, wanted: u64) -> u64 {
+        self.taken = self.taken.split_off(&now);
+        let mut moment = wanted.max(self.frozen_until);
+        while !self.taken.insert(moment) {
+            moment += 1;
+        }
+        moment
     }
 
     /// Stops a process for a while; what is under way to it waits, and what it sent goes on.

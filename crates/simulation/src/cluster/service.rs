@@ -12,6 +12,7 @@ use hyper::body::{Bytes, Frame};
 use kube::client::Body;
 use tokio::sync::oneshot;
 
+use super::kind::Kind;
 use super::operation::{Operation, Verb};
 use super::store::Answer;
 use super::watches::Watches;
@@ -71,14 +72,17 @@ type Answering = oneshot::Sender<Result<Reply, BoxError>>;
 /// Sends a request on its way.
 fn send(state: &mut State, replica: usize, effect: Option<usize>, operation: Operation, answer: Answering) {
     let way = if operation.verb.writes() { Way::ClusterWrite } else { Way::ClusterRead };
-    let subject = (replica, effect, operation.verb, &operation.key, operation.status, operation.body["metadata"]["name"].as_str());
+    // The client names events by the time of the day, which is not that of the run.
+    let named = if operation.key.kind == Kind::Event { &operation.body["regarding"] } else { &operation.body["metadata"] };
+    let subject = (replica, effect, operation.verb, &operation.key, operation.status, named["name"].as_str());
     let now = state.now();
     let strike = state.storm.strike(subject, way, now);
     let strike = if operation.verb == Verb::Watch { Strike { fault: None, ..strike } } else { strike };
     state.coverage.note(effect, way, strike.fault);
     let incarnation = state.replicas[replica].incarnation;
     if strike.fault == Some(Fault::Late) {
-        state.after(strike.back, strike.turn, |_| drop(answer.send(Err(lost()))));
+        let arrival = state.replicas[replica].arrival(now, now + strike.back);
+        state.after(arrival - now, strike.turn, |_| drop(answer.send(Err(lost()))));
         state.after(strike.there, strike.turn, move |state| drop(arrive(state, replica, &operation)));
         return;
     }
@@ -99,8 +103,9 @@ fn send(state: &mut State, replica: usize, effect: Option<usize>, operation: Ope
         if strike.fault == Some(Fault::CrashAfter) {
             return Replica::crash(state, replica, incarnation);
         }
-        let thaw = state.replicas[replica].thaws_in(state.now());
-        state.after(strike.back + thaw, strike.turn, |_| drop(answer.send(reply)));
+        let now = state.now();
+        let arrival = state.replicas[replica].arrival(now, now + strike.back);
+        state.after(arrival - now, strike.turn, |_| drop(answer.send(reply)));
     });
 }
 

@@ -97,8 +97,7 @@ impl Watches {
             20..120 => dice.u64(50..2_000),
             _ => dice.u64(1..6),
         };
-        let thaw = state.replicas[replica].thaws_in(now);
-        watch.last = watch.last.max(now + delay + thaw);
+        watch.last = state.replicas[replica].arrival(now, watch.last.max(now + delay));
         let wait = watch.last - now;
         if (120..125).contains(&lot) {
             state.coverage.note_beside("watch cut");

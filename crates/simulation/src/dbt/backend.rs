@@ -117,7 +117,8 @@ fn send<T: Send + 'static>(
     }
     if strike.fault == Some(Fault::Late) {
         let lost = Reply::Answer(Err(unknown(&call)));
-        state.after(strike.back, strike.turn, |_| drop(answer.send(lost)));
+        let arrival = state.replicas[call.replica].arrival(now, now + strike.back);
+        state.after(arrival - now, strike.turn, |_| drop(answer.send(lost)));
         state.judge.note_late();
         state.after(strike.there, strike.turn, move |state| drop(arrive(state, &call, work)));
         return;
@@ -144,8 +145,9 @@ fn send<T: Send + 'static>(
         if strike.fault == Some(Fault::CrashAfter) {
             return Replica::crash(state, call.replica, incarnation);
         }
-        let thaw = state.replicas[call.replica].thaws_in(state.now());
-        state.after(strike.back + thaw, strike.turn, |_| drop(answer.send(reply)));
+        let now = state.now();
+        let arrival = state.replicas[call.replica].arrival(now, now + strike.back);
+        state.after(arrival - now, strike.turn, |_| drop(answer.send(reply)));
     });
 }
 
