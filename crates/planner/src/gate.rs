@@ -143,12 +143,14 @@ pub fn delay(attempt: &Attempt, now: Timestamp) -> Result<(), Turn> {
     Err(Turn::Take(Step::Wait(Wait::Backoff { until }), Some(until)))
 }
 
-/// Whether the published token has a place among the retiring ones. One that is unusable needs none.
+/// Whether the published token has a place among the retiring ones. One that is unusable needs none; nor does one whose string
+/// is stored no more, since nothing can retire before it is replaced.
 ///
 /// # Errors
 /// The turn that waits for a retirement.
 pub fn room(observation: &Observation) -> Result<(), Turn> {
-    if observation.ledger.retiring.len() < MAXIMUM_RETIRING || !observation.current_is_usable() {
+    let needs_none = !observation.current_is_usable() || !observation.current_is_stored();
+    if observation.ledger.retiring.len() < MAXIMUM_RETIRING || needs_none {
         return Ok(());
     }
     Err(Turn::Take(Step::Wait(Wait::RetiringFull), None))
@@ -289,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fourth_token_waits_unless_the_published_one_is_unusable() {
+    fn a_fourth_token_waits_unless_the_published_one_is_unusable_or_stored_no_more() {
         let two = || object().published(5, 2202).retiring(3, 2183, 9).retiring(4, 2184, 9);
         let three = || two().retiring(2, 2182, 9);
         check(room(&object()), "()");
         check(room(&two()), "()");
         check(room(&three()), "wait RetiringFull");
         check(room(&three().inactive(2202)), "()");
-        check(room(&three().slot_lost(5)), "wait RetiringFull");
+        check(room(&three().slot_lost(5)), "()");
         check(room(&three().slot_lost(5).claimed()), "()");
     }
 }

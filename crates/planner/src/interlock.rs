@@ -211,6 +211,7 @@ fn retire(observation: &Observation, token: TokenId, serial: Serial, successor: 
     require(current.token != token && current.serial == successor && successor > serial, "the published token is retired")?;
     require(observation.target_shows(current.token), "a token is retired before its successor is published")?;
     require(observation.current_is_usable(), "a token is retired and its successor does not work")?;
+    require(observation.current_is_stored(), "a token is retired and its successor cannot be tried")?;
     // What a person called compromised goes whoever holds it.
     if !observation.ledger.is_compromised(serial) {
         unneeded(observation, token)?;

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::adoption::Look;
 use crate::desired::{DeletionPolicy, Desired, Refusal};
 use crate::identity::{Installation, OwnerUid, RenderRule, Serial, TokenId};
-use crate::ledger::{Cause, Ledger};
+use crate::ledger::{Cause, Entry, Ledger};
 use crate::mark::{Mark, Origin};
 use crate::report::{Condition, Published, Replacement, RetiringRecord};
 
@@ -251,10 +251,16 @@ impl Observation {
     /// stored or at least in the target.
     pub fn current_is_usable(&self) -> bool {
         self.ledger.current.is_some_and(|current| {
-            let stored = self.slot(current.serial).is_some_and(|slot| slot.token() == Some(current.token));
             let lives = self.life(current.token) != Life::Inactive && !self.current_was_refused();
-            lives && (stored || self.target_holds(current.token))
+            lives && (self.current_is_stored() || self.target_holds(current.token))
         })
+    }
+
+    /// Whether the string of `current` is still in its slot. One that is in the target alone serves consumers, and can neither
+    /// be written nor tried again.
+    pub fn current_is_stored(&self) -> bool {
+        let stored = |current: Entry| self.slot(current.serial).is_some_and(|slot| slot.token() == Some(current.token));
+        self.ledger.current.is_some_and(stored)
     }
 
     /// Whether dbt refused `current` when it was last tried: an attempt to replace it is under way for that reason.

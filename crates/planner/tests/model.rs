@@ -103,6 +103,7 @@ holds![
     lost_answer,
     many_edits,
     many_rotations,
+    many_rotations_and_a_lost_slot,
     old_cluster,
     old_ledger,
     old_list,

@@ -10,7 +10,7 @@ use dbt_token_planner::adoption::{self, AdoptPolicy, Finding, Holder, Look};
 use dbt_token_planner::desired::{DeletionPolicy, Desired};
 use dbt_token_planner::effect::{Effect, LedgerEntry};
 use dbt_token_planner::identity::{RenderRule, TokenId};
-use dbt_token_planner::ledger::Cause;
+use dbt_token_planner::ledger::{Cause, MAXIMUM_RETIRING};
 use dbt_token_planner::observation::{Account, Observation, Reading, Slot, Target};
 use dbt_token_planner::plan::{Block, Plan, Step, Wait, plan};
 use dbt_token_planner::report::{Condition, ConditionStatus, ConditionType, Published, Report, RetiringRecord};
@@ -123,7 +123,8 @@ proptest! {
             Effect::CloseSlot(serial) | Effect::Condemn { serial, .. } => *serial == current.serial,
             Effect::WriteLedger { ledger, .. } => ledger.current != Some(current),
             Effect::Prove { committed, .. } => {
-                observation.current_is_usable() && !committed.retiring.contains(&current)
+                let has_a_place = observation.ledger.retiring.len() < MAXIMUM_RETIRING;
+                observation.current_is_usable() && has_a_place && !committed.retiring.contains(&current)
             }
             Effect::CondemnAdopted { token, .. } | Effect::Rename { token, .. } => *token == current.token,
             Effect::InspectSource(_) | Effect::ClaimAdoption { .. } | Effect::TakeOverTarget { .. } | Effect::StripTarget => true,

@@ -211,6 +211,9 @@ fn hindrance(case: &Case<'_>) -> Option<String> {
     if !observation.current_is_usable() {
         return Some(format!("token {} does not work any more; what follows it comes first", current.token));
     }
+    if !observation.current_is_stored() {
+        return Some(format!("the operator's copy of token {} is gone; what follows it comes first", current.token));
+    }
     if current.serial <= old.serial {
         return Some(format!("token {} is newer than the published one; it goes after the next rotation", old.token));
     }

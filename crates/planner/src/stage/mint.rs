@@ -8,7 +8,7 @@ use crate::effect::{Effect, LedgerEntry, Need};
 use crate::gate;
 use crate::grant::GrantRows;
 use crate::identity::{Fingerprint, TokenId};
-use crate::ledger::{Attempt, Cause, Opening};
+use crate::ledger::{Attempt, Cause, MAXIMUM_RETIRING, Opening};
 use crate::link;
 use crate::mark::{Mark, Origin};
 use crate::observation::{Account, Condemnation, Life, Observation, OpenAccount, Slot, SlotContent, Target};
@@ -242,9 +242,10 @@ fn reported_rows(observation: &Observation, token: TokenId) -> Result<&GrantRows
 fn prove(facts: &Facts<'_>, attempt: &Attempt, token: TokenId) -> Result<Turn, Turn> {
     let observation = facts.observation;
     let probes = gate::provable(observation, facts.desired, &facts.wanted)?;
-    let usable = observation.current_is_usable();
+    // One that has no place goes as what was swept and may be in use: by the same rules, only that no entry names it.
+    let joins = observation.current_is_usable() && observation.ledger.retiring.len() < MAXIMUM_RETIRING;
     let inheritance = link::inheritance(observation, &facts.wanted);
-    let committed = observation.ledger.committed(token, usable, observation.rotate_at.clone());
+    let committed = observation.ledger.committed(token, joins, observation.rotate_at.clone());
     let committed = Box::new(observation.ledger.owing(committed, facts.desired.retirement.restarts()));
     Ok(Turn::act(Effect::Prove { serial: attempt.serial, token, probes, inheritance, committed }))
 }

@@ -159,6 +159,8 @@ mod tests {
         check(&replaced().with(|it| it.rule = Some(RenderRule::new("rule-2"))), "pass");
         check(&replaced().with(|it| it.rule = None), "pass");
         check(&replaced().inactive(2202), "pass");
+        // The target holds it, but nothing is left to try it with.
+        check(&replaced().slot_lost(5), "pass");
         check(&replaced().with(|it| it.ledger.current = None), "pass");
         check(&replaced().with(|it| it.record.published = None), "pass");
         check(&replaced().with(|it| it.ledger.set_back = Some(Serial(9))), "pass");

@@ -239,6 +239,14 @@ pub fn many_rotations() -> Configuration {
     }
 }
 
+pub fn many_rotations_and_a_lost_slot() -> Configuration {
+    Configuration {
+        left: Left { edits: 4, outside: 1, ticks: 1, ..Left::default() },
+        may: vec![May::Edit, May::DeleteSlot],
+        ..Configuration { name: "four rotations at once, a slot deleted, one replica", ..many_rotations() }
+    }
+}
+
 pub fn failed_attempts() -> Configuration {
     Configuration {
         replicas: vec![NOTHING; 2],

@@ -302,7 +302,8 @@ fn prove(world: &mut World, replica: usize, hand: Hand, job: &Job, (serial, toke
     world.replicas[replica].phase = Phase::Half(hand, token);
 }
 
-/// Tries the published token from the target's own bytes; the revocation is an event of its own.
+/// Tries the published token, by the string in its slot if the target's own bytes are rendered from that; the revocation is
+/// an event of its own.
 fn verify(world: &mut World, replica: usize, hand: Hand, job: &Job, token: TokenId, shared: &Shared, luck: Luck) {
     if shared.is(Mutation::RetireBeforePublish) || shared.is(Mutation::CompromisedBeforePublish) {
         world.replicas[replica].phase = Phase::Half(hand, tok(token));
@@ -311,6 +312,9 @@ fn verify(world: &mut World, replica: usize, hand: Hand, job: &Job, token: Token
     let Some(current) = job.current.filter(|current| world.target == Target::Ours { token: Some(*current), intact: true }) else {
         return;
     };
+    if !world.slots.iter().any(|slot| slot.token == Some(current) && !slot.retained) {
+        return;
+    }
     if luck == Luck::Refused || !world.is_active(current) {
         world.ghosts.refused |= bit(current);
         return refused(world, replica, hand, job);

@@ -144,6 +144,11 @@ fn a_filled_slot_is_proved_and_committed() {
     let full = || second().retiring(4, 2184, 9).retiring(3, 2183, 9).retiring(2, 2182, 9);
     check(&full(), "wait RetiringFull");
     check(&full().inactive(2202), "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 4:2184 3:2183 2:2182");
+    // Nothing retires while the published token cannot be tried, so that it makes no place either.
+    let unstored = full().slot_lost(5);
+    check(&unstored, "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 4:2184 3:2183 2:2182");
+    let unstored = second().slot_lost(5);
+    check(&unstored, "prove 6:2206 with 1 calls; serial 6, current 6:2206, retiring 5:2202");
 }
 
 #[test]
