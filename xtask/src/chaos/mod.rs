@@ -4,6 +4,7 @@
 //! | file | its job |
 //! |---|---|
 //! | `cast` | the objects and their consumers |
+//! | `creations` | whether a creation was sent twice |
 //! | `fault` | what goes wrong |
 //! | `storm` | one fault after the other, and what people do meanwhile |
 //! | `promise` | what must hold all the time, and at the end |
@@ -11,6 +12,7 @@
 //! One seed decides which faults come in which order, and of whom they are; when exactly each hits is up to the machine.
 
 mod cast;
+mod creations;
 mod fault;
 mod promise;
 mod storm;

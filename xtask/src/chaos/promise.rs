@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cast::{MINTS_PER_HOUR, STRANGERS};
+use super::creations;
 use super::storm::Storm;
 use super::{Error, NAMESPACE, Stage};
 use crate::consumers::{Consumers, Refusal, Report};
@@ -44,6 +45,7 @@ pub(super) fn judge(
     let created = tokens.iter().filter(|token| !token["created_by"].is_null()).count();
     let too_many = created > usize::try_from(MINTS_PER_HOUR).unwrap_or(usize::MAX);
     note("P6", too_many.then(|| format!("{created} creations")).into_iter().collect());
+    note("P6", creations::repeated(&tokens, &requests));
     note("P7", unending(stage));
     note("P8", writes);
     tell(story, storm, &report, &Figures { created, refused: refused.len(), converged, rotations: rotations(stage)? });
