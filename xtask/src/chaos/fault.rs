@@ -256,7 +256,7 @@ impl Undo {
                     return Ok(());
                 }
                 kubectl.apply(&member.declaration().to_string())?;
-                storm.declared(&member);
+                storm.declared(&member, Instant::now());
                 Ok(())
             }
         }

@@ -91,8 +91,7 @@ fn tell(story: &mut Story, storm: &Storm, report: &Report, figures: &Figures) {
 /// P1 does not speak of what somebody outside broke: a token that was deleted in dbt, a Secret that was overwritten, or one
 /// whose object was deleted.
 fn is_excused(refusal: &Refusal, storm: &Storm) -> bool {
-    let was_deleted = storm.deleted.get(&refusal.secret).is_some_and(|at| *at <= refusal.at);
-    was_deleted || refusal.uid.as_ref().is_none_or(|uid| storm.revoked.contains(uid))
+    storm.is_deleted(&refusal.secret, refusal.at) || refusal.uid.as_ref().is_none_or(|uid| storm.revoked.contains(uid))
 }
 
 /// P3: at rest each object has exactly one live token, the one that its status names; and none of ours lives beside them.

@@ -42,8 +42,8 @@ pub(super) struct Storm {
     looked: Option<Instant>,
     /// The uids of tokens that somebody else deleted in dbt.
     pub(super) revoked: BTreeSet<String>,
-    /// Secrets whose object was deleted, and when.
-    pub(super) deleted: BTreeMap<String, Instant>,
+    /// Secrets whose object was deleted: each time from when, and until when it was declared anew.
+    deleted: BTreeMap<String, Vec<(Instant, Option<Instant>)>>,
     /// How often somebody confirmed what an account asked.
     pub(super) confirmed: u32,
 }
@@ -243,12 +243,20 @@ impl Storm {
     }
 
     pub(super) fn note_deleted(&mut self, secret: &str, at: Instant) {
-        self.deleted.insert(secret.to_owned(), at);
+        self.deleted.entry(secret.to_owned()).or_default().push((at, None));
         self.away.insert(secret.trim_end_matches("-dbt").to_owned());
     }
 
-    pub(super) fn declared(&mut self, member: &Member) {
+    pub(super) fn declared(&mut self, member: &Member, at: Instant) {
         self.away.remove(&member.name);
+        let last = self.deleted.get_mut(&member.secret()).and_then(|times| times.last_mut());
+        last.into_iter().for_each(|(_, until)| *until = Some(at));
+    }
+
+    /// Whether the object of a Secret was deleted then, and not declared anew.
+    pub(super) fn is_deleted(&self, secret: &str, at: Instant) -> bool {
+        let is_between = |(from, until): &(Instant, Option<Instant>)| *from <= at && until.is_none_or(|until| at < until);
+        self.deleted.get(secret).into_iter().flatten().any(is_between)
     }
 }
 
@@ -290,6 +298,7 @@ fn restless(object: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
+    use super::super::cast::Cast;
     use super::*;
 
     #[test]
@@ -302,6 +311,20 @@ mod tests {
         assert_ne!(draw(7), draw(8));
         let drawn: BTreeSet<Fault> = draw(7).into_iter().collect();
         assert_eq!(drawn, BTreeSet::from(ALL));
+    }
+
+    #[test]
+    fn an_object_may_be_deleted_again_and_again() {
+        let cast = Cast::new(1);
+        let [member] = &cast.members[..] else { panic!("one member") };
+        let (start, mut storm) = (Instant::now(), Storm::new(7));
+        let at = |second| start + Duration::from_secs(second);
+        storm.note_deleted(&member.secret(), at(1));
+        storm.declared(member, at(3));
+        storm.note_deleted(&member.secret(), at(5));
+        let deleted: Vec<bool> = (0..8).map(|second| storm.is_deleted(&member.secret(), at(second))).collect();
+        assert_eq!(deleted, [false, true, true, false, false, true, true, true]);
+        assert!(!storm.is_deleted("another", at(2)));
     }
 
     fn at_rest() -> Value {
