@@ -97,7 +97,7 @@ fn artifacts(arguments: &[&str]) -> Result<Vec<Value>, Error> {
 }
 
 /// The file of a program of that name.
-fn executable(messages: &[Value], name: &str) -> Option<PathBuf> {
+pub(crate) fn executable(messages: &[Value], name: &str) -> Option<PathBuf> {
     messages.iter().rev().find_map(|message| {
         let path = message["executable"].as_str()?;
         (message["target"]["name"] == name).then(|| Path::new(path).to_path_buf())

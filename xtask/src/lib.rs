@@ -15,6 +15,7 @@ pub mod go;
 pub mod helm;
 mod http;
 pub mod model;
+pub mod mutants;
 pub mod plane;
 mod private_file;
 pub mod simulate;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, chaos, codegen, control_plane, demo, model, plane, simulate, test, tidy};
+use xtask::{bench, chaos, codegen, control_plane, demo, model, mutants, plane, simulate, test, tidy};
 
 /// Project tasks of dbt-token-operator.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Task {
     Model(model::Arguments),
     /// Run the shipped operator in a world in memory, one run a seed, and judge what it promises
     Simulate(simulate::Arguments),
+    /// Plant bugs in a copy of the shipped source, one at a time, and tell which level of the checks catches each
+    Mutants(mutants::Arguments),
     /// Let everything go wrong that can, on a real control plane, and judge what the operator promises
     Chaos(chaos::Arguments),
     /// Measure what the operator costs, on a real control plane
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Task::Codegen(arguments) => codegen::run(&arguments).map_err(Into::into),
         Task::Model(arguments) => model::run(&arguments).map_err(Into::into),
         Task::Simulate(arguments) => simulate::run(&arguments).map_err(Into::into),
+        Task::Mutants(arguments) => mutants::run(&arguments).map_err(Into::into),
         Task::Chaos(arguments) => chaos::run(&arguments).map_err(Into::into),
         Task::Bench(arguments) => bench::run(&arguments).map_err(Into::into),
         Task::BenchClient(arguments) => bench::client::run(&arguments).map_err(Into::into),
