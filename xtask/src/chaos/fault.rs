@@ -21,6 +21,7 @@ pub(super) enum Fault {
     SlowDbt,
     TooManyRequests,
     LoseAnswers,
+    LoseCreations,
     LateCreations,
     GatewayErrors,
     RefuseCredential,
@@ -36,7 +37,7 @@ pub(super) enum Fault {
     DeleteObject,
 }
 
-pub(super) const ALL: [Fault; 21] = [
+pub(super) const ALL: [Fault; 22] = [
     Fault::KillReplica,
     Fault::PauseReplica,
     Fault::RestartApiServer,
@@ -45,6 +46,7 @@ pub(super) const ALL: [Fault; 21] = [
     Fault::SlowDbt,
     Fault::TooManyRequests,
     Fault::LoseAnswers,
+    Fault::LoseCreations,
     Fault::LateCreations,
     Fault::GatewayErrors,
     Fault::RefuseCredential,
@@ -76,7 +78,12 @@ impl Fault {
     pub(super) fn weight(self) -> u32 {
         match self {
             Self::EditPermissions | Self::AskForRotation => 6,
-            Self::KillReplica | Self::PauseReplica | Self::DeleteSecret | Self::LoseAnswers | Self::LateCreations => 3,
+            Self::KillReplica
+            | Self::PauseReplica
+            | Self::DeleteSecret
+            | Self::LoseAnswers
+            | Self::LateCreations
+            | Self::LoseCreations => 3,
             Self::RestartApiServer | Self::RestartEtcd => 1,
             _ => 2,
         }
@@ -98,6 +105,7 @@ impl Fault {
             Self::CutDbt
             | Self::TooManyRequests
             | Self::LoseAnswers
+            | Self::LoseCreations
             | Self::LateCreations
             | Self::GatewayErrors
             | Self::RefuseCredential
@@ -147,6 +155,8 @@ impl Fault {
             Self::GatewayErrors => (every, json!({"kind": "html", "status": 502})),
             Self::RefuseCredential => (every, json!({"kind": "unauthorized"})),
             Self::LoseAnswers => (json!({"token_id": admin, "probability": 0.4, "seed": seed}), json!({"kind": "drop_after"})),
+            // While lists are answered too rarely nothing is created, so that those of creations are lost by themselves as well.
+            Self::LoseCreations => (writes(0.6), json!({"kind": "drop_after"})),
             Self::LateCreations => (writes(0.6), json!({"kind": "late_effect", "after_ms": 3000})),
             Self::EmptyLists => (lists, json!({"kind": "empty_list"})),
             _ => (lists, json!({"kind": "stale_list"})),
