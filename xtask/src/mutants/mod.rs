@@ -64,7 +64,7 @@ pub enum Error {
         log: String,
     },
     /// Bugs that nobody caught, or that could not be tried.
-    #[error("{0} bugs were not caught; see the table, and the logs in {1}")]
+    #[error("{0} bugs were not caught, or could not be tried; see the table, and the logs in {1}")]
     Survived(usize, String),
 }
 

@@ -60,8 +60,11 @@ impl fmt::Display for Row {
             Fate::Caught { by, finding } => (by.to_string(), finding.clone()),
             Fate::Missed(levels) => {
                 let told: Vec<_> = levels.iter().map(|(level, end)| format!("{level} {}", why(end))).collect();
-                let by = if self.has_failed() { "SURVIVED" } else { "-" };
-                (by.to_owned(), format!("{}; it is for {}", told.join(", "), self.named))
+                let told = told.join(", ");
+                match self.has_failed() {
+                    true => ("SURVIVED".to_owned(), told),
+                    false => ("-".to_owned(), format!("{told}; it is for {}", self.named)),
+                }
             }
             Fate::Unplanted(why) => ("NOT PLANTED".to_owned(), why.clone()),
             Fate::NotBuilt => ("NOT BUILT".to_owned(), "it does not compile".to_owned()),
