@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use dbt_token_operator::api::v1alpha1::RetiringToken;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         pods_that_read_anew_are_not_waited_for,
         an_old_token_in_use_outside_the_cluster_waits,
         a_deadline_that_holds_raises_an_alarm_and_one_that_deletes_lets_go,
+        a_lost_copy_of_the_new_token_is_replaced_before_the_old_one_goes,
     );
     let own = cases!(Own: pods_that_may_not_be_listed_hold_the_token_back);
     [own, shared].concat()
@@ -194,6 +195,24 @@ async fn a_deadline_that_holds_raises_an_alarm_and_one_that_deletes_lets_go(scen
     scene.only_live(&[new]).await;
     scene.expect("ci", "Rotating", "False", "UpToDate").await;
     pods(scene).get("reader").await.expect("it still runs");
+}
+
+/// Nothing is left to try the new token with, so that the old one, although it is due, must not be tried to be ended first.
+async fn a_lost_copy_of_the_new_token_is_replaced_before_the_old_one_goes(scene: &Scene) {
+    published(scene).await;
+    let (_, new) = rotated(scene, json!({"after": "1h"})).await;
+    scene.expect("ci", "Rotating", "True", "AwaitingConsumers").await;
+    scene.patch_token("ci", json!({"spec": {"suspend": true}})).await;
+    scene.expect("ci", "Ready", "True", "Suspended").await;
+    let uid = scene.tokens().get("ci").await.expect("it is there").uid().expect("a uid");
+    let holds_new = |slot: &Secret| slot.annotations().get("tokens.dbt-operator.dev/token-id") == Some(&new.to_string());
+    let slot = scene.slots_of(&uid).await.into_iter().find(holds_new).expect("the slot of the new token");
+    scene.slots().delete(&slot.name_any(), &DeleteParams::default()).await.expect("an admin may");
+    let second = scene.string_of("ci").await;
+    scene.patch_token("ci", json!({"spec": {"suspend": false, "rotation": {"retire": {"after": "0s"}}}})).await;
+    let third = scene.replaced("ci", &second).await;
+    scene.only_live(&[scene.id_of(&third)]).await;
+    scene.expect("ci", "Rotating", "False", "UpToDate").await;
 }
 
 async fn pods_that_may_not_be_listed_hold_the_token_back(scene: &Scene) {
