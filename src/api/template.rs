@@ -5,16 +5,28 @@
 //! variables and filters of the API. Loops and arithmetic are refused, since whoever may create a ServiceToken could
 //! otherwise keep the operator busy, or fill its memory, with one line such as `{{ token * 9999999999 }}`.
 
+use std::io;
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
 
 /// The variables of a template, in the order in which messages name them.
 pub const VARIABLES: [&str; 7] = ["token", "accountId", "accessUrl", "discoveryUrl", "semanticLayerUrl", "tokenId", "tokenUid"];
 
 /// The filters of a template.
 pub const FILTERS: [&str; 3] = ["host", "uri_component", "tojson"];
+
+/// Filters of one expression. `tojson` doubles every backslash, so that thirty of them would fill any memory.
+pub const MOST_FILTERS: usize = 4;
+
+/// What one key may hold: far more than any connection string, far less than what a Secret takes.
+pub const LARGEST_VALUE_BYTES: usize = 64 * 1024;
+
+/// How much of an expression a refusal repeats.
+const LONGEST_QUOTATION: usize = 60;
 
 /// What RFC 3986 calls unreserved stays; everything else is percent-encoded, so that a token may stand anywhere in a URI.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -39,7 +51,7 @@ pub fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.expect("the standard delimiters are valid"));
     environment.add_filter("host", host);
     environment.add_filter("uri_component", uri_component);
-    environment.add_filter("tojson", minijinja::filters::tojson);
+    environment.add_filter("tojson", to_json);
     environment
 }
 
@@ -56,7 +68,14 @@ pub fn check(template: &str) -> Result<bool, Unusable> {
         if !VARIABLES.contains(&variable) {
             return Err(unknown("variable", variable, &VARIABLES));
         }
-        for filter in words {
+        let filters: Vec<&str> = words.collect();
+        if filters.len() > MOST_FILTERS {
+            return Err(Unusable {
+                why: format!("an expression has {} filters", filters.len()),
+                remedy: format!("write at most {MOST_FILTERS}; no consumer needs more"),
+            });
+        }
+        for filter in filters {
             has_filters = true;
             if !FILTERS.contains(&filter) {
                 return Err(unknown("filter", filter, &FILTERS));
@@ -89,7 +108,7 @@ fn expressions(template: &str) -> Result<Vec<&str>, Unusable> {
         let inside = inside.strip_suffix(['-', '+']).unwrap_or(inside);
         if !inside.split('|').all(|word| is_word(word.trim())) {
             return Err(Unusable {
-                why: format!("{{{{{inside}}}}} is not a variable with filters"),
+                why: format!("{{{{{}}}}} is not a variable with filters", quoted(inside)),
                 remedy: "write a variable, then each filter after a |, as in {{ token | uri_component }}".to_owned(),
             });
         }
@@ -105,8 +124,14 @@ fn is_word(text: &str) -> bool {
         && text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
+/// An expression as a message may repeat it.
+fn quoted(text: &str) -> String {
+    let shown = text.chars().take(LONGEST_QUOTATION).flat_map(char::escape_debug).collect::<String>();
+    if text.chars().count() > LONGEST_QUOTATION { shown + "..." } else { shown }
+}
+
 fn unknown(kind: &str, name: &str, known: &[&str]) -> Unusable {
-    Unusable { why: format!("there is no {kind} {name}"), remedy: format!("use one of {}", known.join(", ")) }
+    Unusable { why: format!("there is no {kind} {}", quoted(name)), remedy: format!("use one of {}", known.join(", ")) }
 }
 
 /// What is left is whether the filters fit their variables; the surest way to know is to try.
@@ -120,10 +145,47 @@ fn render_placeholder(template: &str) -> Result<(), Unusable> {
         tokenId => 1,
         tokenUid => "placehl",
     };
-    environment().render_str(template, values).map(|_| ()).map_err(|error| Unusable {
-        why: error.detail().unwrap_or("it cannot be rendered").to_owned(),
+    render(&environment(), template, &values).map(|_| ()).map_err(|error| Unusable {
+        why: match error.kind() {
+            ErrorKind::WriteFailure => format!("it becomes larger than {LARGEST_VALUE_BYTES} bytes"),
+            _ => error.detail().unwrap_or("it cannot be rendered").to_owned(),
+        },
         remedy: "see the variables and filters in the description of the field".to_owned(),
     })
+}
+
+/// Renders a template that was checked, and stops as soon as it becomes too large.
+///
+/// # Errors
+/// What the engine says; `WriteFailure` if it becomes larger than [`LARGEST_VALUE_BYTES`].
+pub fn render(environment: &Environment<'_>, template: &str, values: &Value) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bounded = Bounded(Zeroizing::new(Vec::with_capacity(template.len().min(LARGEST_VALUE_BYTES))));
+    environment.template_from_str(template)?.render_captured_to(values, &mut bounded)?;
+    Ok(bounded.0)
+}
+
+/// What was rendered so far.
+struct Bounded(Zeroizing<Vec<u8>>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.0.len() + bytes.len();
+        if length > LARGEST_VALUE_BYTES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        // A `Vec` that grows by itself frees its old memory without wiping it.
+        if length > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.next_power_of_two()));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The host of a URL, with its port if it has one: what tools want that put `https://` before it themselves.
@@ -137,8 +199,17 @@ fn host(value: &Value) -> Result<String, Error> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "the filter host takes a variable that holds a URL"))
 }
 
-fn uri_component(value: &Value) -> String {
-    utf8_percent_encode(&value.to_string(), RESERVED).to_string()
+fn uri_component(value: &Value) -> Result<String, Error> {
+    Ok(utf8_percent_encode(&defined(value)?.to_string(), RESERVED).to_string())
+}
+
+fn to_json(value: &Value) -> Result<Value, Error> {
+    minijinja::filters::tojson(defined(value)?, None, Kwargs::from_iter([] as [(&str, Value); 0]))
+}
+
+/// The engine hands a variable without a value to a filter as if it were an empty text.
+fn defined(value: &Value) -> Result<&Value, Error> {
+    if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) }
 }
 
 #[cfg(test)]
@@ -196,6 +267,22 @@ mod tests {
         }
         refuses("{{{ token }}", "is not a variable");
         refuses("{{ token", "has no }}");
+    }
+
+    /// Each `tojson` doubles the backslashes of what it is given.
+    #[test]
+    fn filters_cannot_pile_up() {
+        let piled = |count: usize| format!("{{{{ token{} }}}}", " | tojson".repeat(count));
+        assert_eq!(check(&piled(MOST_FILTERS)), Ok(true));
+        refuses(&piled(MOST_FILTERS + 1), "an expression has 5 filters");
+        refuses(&"{{ discoveryUrl | uri_component }}".repeat(1500), "it becomes larger than 65536 bytes");
+    }
+
+    #[test]
+    fn a_refusal_repeats_little_and_nothing_that_moves_a_cursor() {
+        let refusal = check(&format!("{{{{ a\u{1b}[2J{} }}}}", "x".repeat(5000))).expect_err("no variable");
+        assert!(refusal.why.starts_with("{{ a\\u{1b}[2Jxxx"), "{}", refusal.why);
+        assert!(refusal.why.len() < 120, "{}", refusal.why);
     }
 
     #[test]

@@ -6,21 +6,19 @@
 use std::collections::BTreeMap;
 
 use dbt_token_planner::identity::{AccountId, RenderRule, TokenId, TokenUid};
+use minijinja::ErrorKind;
 use minijinja::value::Value;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::api::desired::secret_templates;
-use crate::api::template;
+use crate::api::template::{self, LARGEST_VALUE_BYTES};
 use crate::api::v1alpha1::ServiceToken;
 use crate::token::TokenString;
 
 /// The type of a Secret if the template names none.
 pub const DEFAULT_TYPE: &str = "Opaque";
-
-/// What one key may hold: far more than any connection string, far less than what a Secret takes.
-const LARGEST_VALUE_BYTES: usize = 64 * 1024;
 
 /// What all keys may hold together: the API server takes 1 MiB, and labels and annotations need room beside the data.
 const LARGEST_SECRET_BYTES: usize = 900 * 1024;
@@ -140,11 +138,7 @@ pub fn render(
     for (key, text) in &template.data {
         let failed = |why: String| RenderError { key: key.clone(), why };
         template::check(text).map_err(|unusable| failed(format!("{}; {}", unusable.why, unusable.remedy)))?;
-        let value = environment.render_str(text, &values).map_err(|error| failed(explain(text, variables, &error)))?;
-        let value = Zeroizing::new(value.into_bytes());
-        if value.len() > LARGEST_VALUE_BYTES {
-            return Err(failed(format!("it becomes {} bytes large, {LARGEST_VALUE_BYTES} are allowed", value.len())));
-        }
+        let value = template::render(&environment, text, &values).map_err(|error| failed(explain(text, variables, &error)))?;
         size += key.len() + value.len();
         if size > LARGEST_SECRET_BYTES {
             return Err(failed(format!("with it the Secret becomes larger than {LARGEST_SECRET_BYTES} bytes")));
@@ -170,6 +164,9 @@ fn values(variables: &Variables, token: TokenIdentity<'_>, string: &TokenString)
 
 /// The engine does not say which variable has no value.
 fn explain(text: &str, variables: &Variables, error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::WriteFailure {
+        return format!("it becomes larger than {LARGEST_VALUE_BYTES} bytes");
+    }
     let unknown = [("discoveryUrl", &variables.discovery_url), ("semanticLayerUrl", &variables.semantic_layer_url)];
     match unknown.iter().find(|(name, value)| value.is_none() && text.contains(name)) {
         Some((name, _)) => format!("{name} is not known for this account; set the endpoint on the DbtAccount"),

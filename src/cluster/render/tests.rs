@@ -67,6 +67,8 @@ fn a_template_that_cannot_be_rendered_is_named_by_its_key_and_never_quotes_a_val
     for (text, variables, why) in [
         ("{{ discoveryUrl }}", &bare, "discoveryUrl is not known"),
         ("{{ semanticLayerUrl | host }}", &bare, "semanticLayerUrl is not known"),
+        ("{{ semanticLayerUrl | uri_component }}", &bare, "semanticLayerUrl is not known"),
+        ("{{ discoveryUrl | tojson }}", &bare, "discoveryUrl is not known"),
         ("{{ tokn }}", &bare, "no variable tokn"),
         ("{{ token * 99999999 }}", &bare, "is not a variable with filters"),
         ("{% for x in token %}{% endfor %}", &bare, "none here"),
@@ -84,7 +86,11 @@ fn what_becomes_too_large_is_refused() {
     let large = "x".repeat(LARGEST_VALUE_BYTES);
     assert!(try_render(&[("key", "{{ token }}")], &variables(), &large).is_ok());
     let error = try_render(&[("key", "{{ token }}!")], &variables(), &large).err().expect("too large");
-    assert!(error.why.contains("65537 bytes"), "{error}");
+    assert!(error.why.contains("larger than 65536 bytes"), "{error}");
+    // Escaped twice, every quote becomes four characters.
+    let quotes = "\"".repeat(20 * 1024);
+    let error = try_render(&[("key", "{{ token | tojson | tojson }}")], &variables(), &quotes).err().expect("too large");
+    assert!(error.why.contains("larger than 65536 bytes"), "{error}");
 
     let names: Vec<String> = (10..32).map(|number| format!("key{number}")).collect();
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "{{ token }}")).collect();
