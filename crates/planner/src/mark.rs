@@ -8,6 +8,9 @@ use crate::identity::{Installation, OwnerUid, Serial};
 /// What the mark starts with, so that a person who reads dbt's token list knows what it is.
 const PREFIX: &str = "dbt-token-operator";
 
+/// The longest value of a label.
+const LONGEST_WORD: usize = 63;
+
 /// How the mark of an adopted token ends.
 const ADOPTED: &str = "adopted";
 
@@ -51,7 +54,7 @@ impl Mark {
             Some(ADOPTED) => Origin::Adopted,
             Some(_) => return None,
         };
-        if prefix != PREFIX || words.next().is_some() || installation.is_empty() || owner.is_empty() {
+        if prefix != PREFIX || words.next().is_some() || !is_word(installation) || !is_word(owner) {
             return None;
         }
         Some(Self {
@@ -61,6 +64,12 @@ impl Mark {
             origin,
         })
     }
+}
+
+/// An installation and an owner are values of labels. Whatever else stands in their place was not written by an operator,
+/// and must not reach a message.
+fn is_word(text: &str) -> bool {
+    (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A serial has one spelling only, so that no second name stands for the same mark.
@@ -107,6 +116,11 @@ mod tests {
         check("finance/dagster [dbt-token-operator here uid-1 5 Adopted]", None);
         check("finance/dagster [dbt-token-operator  uid-1 5]", None);
         check("finance/dagster [dbt-token-operator here  5]", None);
+        check("finance/dagster [dbt-token-operator h\u{e9}re uid-1 5]", None);
+        check("finance/dagster [dbt-token-operator here uid\u{1b}1 5]", None);
+        let longest = "u".repeat(LONGEST_WORD);
+        check(&format!("[dbt-token-operator here {longest} 5]"), Some(("here", &longest, 5)));
+        check(&format!("[dbt-token-operator here {longest}u 5]"), None);
         check("finance/dagster [dbt-token-operator here uid-1 0]", None);
         check("finance/dagster [dbt-token-operator here uid-1 -5]", None);
         check("finance/dagster [dbt-token-operator here uid-1 +5]", None);
