@@ -146,6 +146,11 @@ fn read_names(written: &api::Ledger) -> Result<Ledger, &'static str> {
     if named.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err("it names a serial twice");
     }
+    let mut tokens: Vec<TokenId> = current.iter().chain(&retiring).map(|entry| entry.token).collect();
+    tokens.sort_unstable();
+    if tokens.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("it names a token twice");
+    }
     if written.compromised.is_some_and(|highest| highest <= 0 || highest > serial) {
         return Err("it calls a serial compromised that never was");
     }
@@ -275,7 +280,8 @@ mod tests {
     #[test]
     fn a_damaged_ledger_names_nothing_so_that_nothing_is_destroyed() {
         type Damage = fn(&mut api::Ledger);
-        let cases: [(Damage, &str); 14] = [
+        let cases: [(Damage, &str); 15] = [
+            (|ledger| ledger.retiring[0].token_id = Some(2202), "a token twice"),
             (|ledger| ledger.restarted = Some(0), "restarts"),
             (|ledger| ledger.restarted = Some(10), "restarts"),
             (|ledger| ledger.compromised = Some(0), "compromised"),
