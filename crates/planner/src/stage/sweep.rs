@@ -7,10 +7,10 @@
 use jiff::Timestamp;
 
 use crate::effect::{Effect, Need, RevokedBecause};
-use crate::identity::Serial;
+use crate::identity::{Serial, TokenId};
 use crate::observation::{Condemnation, Life, Observation, Slot, SlotContent, Token};
 use crate::plan::Turn;
-use crate::stage::retire::retirement;
+use crate::stage::retire::{replaced_at, retirement};
 
 /// Closes, condemns and revokes, one a pass.
 pub fn sweep(observation: &Observation, now: Timestamp) -> Turn {
@@ -62,7 +62,7 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
         Life::Active if !observation.is_ours(token) || observation.ledger.names_token(token) => Turn::Pass(None),
         // What somebody else made goes by the slot of its adoption only.
         Life::Active if observation.is_adopted(token) && slot.adopted.is_none() => Turn::Pass(None),
-        Life::Active if slot.committed => retirement(observation, token, slot.serial, None, now),
+        Life::Active if slot.committed => retirement(observation, token, slot.serial, replaced(observation, token), now),
         Life::Active if slot.condemned.is_none() => {
             Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
         }
@@ -95,7 +95,13 @@ fn sweep_stray(observation: &Observation, token: &Token, serial: Serial, now: Ti
     if another_holds_the_serial || !possibly_in_use {
         return Turn::act(Effect::Revoke { token: token.id, serial, because: RevokedBecause::Stray });
     }
-    retirement(observation, token.id, serial, None, now)
+    retirement(observation, token.id, serial, replaced(observation, token.id), now)
+}
+
+/// Since when a token that the ledger does not name may count as replaced: since the published one took its place, and not
+/// before the time that a status tells, if it tells one.
+fn replaced(observation: &Observation, token: TokenId) -> Option<Timestamp> {
+    replaced_at(observation, token).max(observation.record.published.as_ref().map(|published| published.at))
 }
 
 #[cfg(test)]
@@ -104,6 +110,7 @@ mod tests {
     use crate::fixture::{at, now, object, turn};
     use crate::ledger::Cause;
     use crate::observation::CondemnedReason::{GrantsDiffer, Superseded};
+    use crate::report::RetiringRecord;
 
     fn check(observation: &Observation, expected: &str) {
         assert_eq!(turn(&sweep(observation, now())), expected);
@@ -161,6 +168,18 @@ mod tests {
         check(&published().committed_slot(4, 2190).listed(4, 2190), "retire 4:2190 after 5");
         check(&just(published().committed_slot(4, 2190).listed(4, 2190)), "pass until +500");
         check(&just(published().committed_slot(4, 2190).listed(4, 2190)).listed(3, 2183), "revoke 3:2183 Stray");
+    }
+
+    /// A status that a stranger wrote may tell of a swap that is still to come.
+    #[test]
+    fn a_swap_that_a_status_tells_of_counts_if_it_is_later() {
+        let told = |seconds: i64| {
+            published().committed_slot(4, 2190).listed(4, 2190).with(|it| {
+                it.record.retiring.push(RetiringRecord { token: TokenId(2190), replaced_at: at(seconds) });
+            })
+        };
+        check(&told(-90_000), "retire 4:2190 after 5");
+        check(&told(500), "pass until +1100");
     }
 
     #[test]
