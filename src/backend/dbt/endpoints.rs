@@ -57,6 +57,10 @@ impl Address {
         if authority.host().is_empty() {
             return Err(Unusable::Invalid("must name a host"));
         }
+        // hyper would take its own default for a port that is none.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return Err(Unusable::Invalid("has a port that is none"));
+        }
         let scheme = match scheme {
             "https" => "https",
             "http" if plaintext == Plaintext::OnLoopback && is_loopback(authority.host()) => "http",
@@ -81,8 +85,12 @@ impl Address {
         &self.host
     }
 
-    /// The address with a path and query behind its own path; `None` if they hold what a URL cannot.
+    /// The address with a path and query behind its own path; `None` if they hold what a URL cannot, or begin like
+    /// something that would belong to the host.
     pub(super) fn join(&self, path_and_query: &str) -> Option<Uri> {
+        if !(path_and_query.is_empty() || path_and_query.starts_with('/')) {
+            return None;
+        }
         format!("{}://{}{}{path_and_query}", self.scheme, self.authority, self.path).parse().ok()
     }
 }
@@ -206,6 +214,9 @@ mod tests {
             "https://host/?query",
             "https://host/#fragment",
             "https://ho st",
+            "https://host:",
+            "https://host:65536",
+            "https://host:0x1",
             "/path",
         ] {
             assert!(matches!(Address::origin(text, Plaintext::OnLoopback), Err(Unusable::Invalid(_))), "{text}");
