@@ -229,6 +229,11 @@ impl AccountHandle {
         })
     }
 
+    /// The last list, as it is at this moment.
+    pub fn listed(&self) -> Option<Arc<TokenList>> {
+        lock(&self.state).readings.tokens.value().map(|snapshot| Arc::clone(&snapshot.list))
+    }
+
     /// Notes that a token was made for an object, or may have been: call it after every create that was sent.
     pub fn note_created(&self, owner: &Owner, now: Timestamp) {
         let mut state = lock(&self.state);

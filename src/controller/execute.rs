@@ -208,12 +208,17 @@ impl Executor<'_> {
         let slot = self.slot(serial)?;
         let account = self.account()?;
         let backend = self.backend()?;
+        let before = account.listed();
         let created = backend.create(name, rows).await;
         account.note_created(&self.seen.observation.owner, self.context.clock.now());
         let created = match created {
             Ok(created) => created,
             Err(error) => return self.not_created(account, &error, rows),
         };
+        // What is in the slot is taken for ours, and is revoked as such. The token that was made is found by its mark.
+        if before.is_some_and(|list| list.tokens.contains_key(&created.id)) {
+            return Err(failure::not_new(created.id));
+        }
         self.fill(slot, &created).await?;
         let mut done = Done::new(Outcome::Created(created.id), Some(self.expect_slot(serial, Some(slot))));
         let message = format!("token {} was created in dbt", created.id);

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use dbt_token_planner::identity::TokenId;
 use dbt_token_planner::link::{Inheritance, Link};
 use dbt_token_planner::observation::TroubleKind;
 use dbt_token_planner::report::Event;
@@ -18,6 +19,12 @@ pub fn dbt_failure(error: &BackendError) -> Failure {
         _ => None,
     };
     Failure { kind: TroubleKind::DbtUnavailable, message: error.to_string(), not_before, stale: false }
+}
+
+/// dbt says that it made a token which it had listed before.
+pub fn not_new(token: TokenId) -> Failure {
+    let message = format!("dbt says that the new token is {token}, which it listed before; what it really made is revoked");
+    Failure { kind: TroubleKind::DbtUnavailable, message, not_before: None, stale: false }
 }
 
 /// The links of the tokens that are replaced could not be read. dbt answers 403 or 404 where an account has no Semantic

@@ -1,6 +1,6 @@
 //! dbt at its worst: answers that are lost, late, wrong or missing.
 
-use dbt_cloud_emulator::{DeletedGet, Fault, Grant, GrantChange, ListPaging, Lost, Rule, SeedToken, TokenId};
+use dbt_cloud_emulator::{DeletedGet, Fault, Grant, GrantChange, IssuedToken, ListPaging, Lost, Rule, SeedToken, TokenId};
 use serde_json::{Value, json};
 
 use crate::support::case::{Case, cases};
@@ -17,6 +17,10 @@ pub fn cases() -> Vec<Case> {
         a_token_that_works_only_after_a_while_is_waited_for,
         a_refused_token_is_revoked_and_the_old_one_stays,
         grants_that_differ_are_revoked_and_reported,
+        a_create_that_names_another_token_harms_neither,
+        a_create_that_names_the_published_token_harms_neither,
+        a_create_that_names_a_token_which_is_not_there_is_swept,
+        a_create_with_the_uid_of_another_token_is_swept,
         a_lying_dbt_that_hides_deleted_tokens_does_not_make_tokens_in_a_loop,
         an_older_dbt_gets_the_second_call,
         a_list_that_ignores_paging_is_understood,
@@ -114,6 +118,49 @@ async fn grants_that_differ_are_revoked_and_reported(scene: &Scene) {
     scene.dbt.set_modes(|modes| modes.create_alters_grants = None);
     let string = scene.published("ci").await;
     scene.only_live(&[scene.id_of(&string)]).await;
+}
+
+/// A token of somebody else, as dbt knows it.
+fn somebody_elses(scene: &Scene) -> IssuedToken {
+    scene.dbt.add_token(SeedToken::new("somebody else's", &[Grant::new("job_viewer")]))
+}
+
+fn is_active(scene: &Scene, id: TokenId) -> bool {
+    scene.dbt.tokens().iter().any(|token| token.id == id && token.is_active())
+}
+
+async fn a_create_that_names_another_token_harms_neither(scene: &Scene) {
+    let other = somebody_elses(scene);
+    first_create_meets(scene, Fault::OtherToken { id: other.id.0, uid: None }, 2).await;
+    assert!(is_active(scene, other.id), "a token of somebody else was revoked");
+    scene.event("ci", "StrayRevoked").await;
+    scene.delete("ci").await;
+    scene.gone("ci").await;
+    assert!(is_active(scene, other.id), "a token of somebody else was revoked");
+    assert_eq!(scene.live(), Vec::<i64>::new());
+}
+
+async fn a_create_that_names_the_published_token_harms_neither(scene: &Scene) {
+    scene.connect(|spec| spec["inventory"] = json!({"interval": "1m"})).await;
+    scene.apply(&scene.token("ci", runner())).await;
+    let first = scene.published("ci").await;
+    let id = scene.id_of(&first);
+    scene.dbt.add_fault(Rule::new(Fault::OtherToken { id, uid: None }).on("POST", CREATE).times(1));
+    // With the same grants as before, so that nothing but the id tells the two apart.
+    scene.annotate_token("ci", "rotate-at", "now").await;
+    let second = scene.replaced("ci", &first).await;
+    scene.only_live(&[scene.id_of(&second)]).await;
+    assert_eq!(scene.created(), 3);
+}
+
+async fn a_create_that_names_a_token_which_is_not_there_is_swept(scene: &Scene) {
+    first_create_meets(scene, Fault::OtherToken { id: 999_999_999, uid: None }, 2).await;
+}
+
+async fn a_create_with_the_uid_of_another_token_is_swept(scene: &Scene) {
+    let other = somebody_elses(scene);
+    first_create_meets(scene, Fault::OtherToken { id: other.id.0, uid: Some(other.uid) }, 2).await;
+    assert!(is_active(scene, other.id), "a token of somebody else was revoked");
 }
 
 async fn a_lying_dbt_that_hides_deleted_tokens_does_not_make_tokens_in_a_loop(scene: &Scene) {

@@ -181,6 +181,7 @@ fn distort(fault: &Fault, answer: Answer) -> Answer {
         Fault::DuplicateIds => changed_list(answer, |items| {
             *items = items.iter().flat_map(|item| [item.clone(), item.clone()]).collect();
         }),
+        Fault::OtherToken { id, uid } => renamed(answer, *id, uid.as_deref()),
         Fault::Truncated => with_bytes(answer, |bytes| bytes.truncate(bytes.len() / 2)),
         Fault::InvalidUtf8 => with_bytes(answer, |bytes| {
             // Inside the first string, so that nothing but the encoding is wrong.
@@ -207,6 +208,17 @@ fn changed_list(mut answer: Answer, change: impl FnOnce(&mut Vec<Value>)) -> Ans
         if value["extra"].is_object() {
             value["extra"]["pagination"] = serde_json::json!({ "count": count, "total_count": count });
         }
+    }
+    answer
+}
+
+/// Changes what an answer with a single token says of its identity; other answers stay as they are.
+fn renamed(mut answer: Answer, id: i64, uid: Option<&str>) -> Answer {
+    if let Content::Json(value) = &mut answer.content
+        && let Some(token) = value["data"].as_object_mut()
+    {
+        token.insert("id".to_owned(), id.into());
+        uid.into_iter().for_each(|uid| drop(token.insert("uid".to_owned(), uid.into())));
     }
     answer
 }

@@ -90,6 +90,14 @@ pub enum Fault {
     Truncated,
     /// Every item of the list comes twice.
     DuplicateIds,
+    /// The effect happens; the answer says that it was about another token.
+    OtherToken {
+        /// The id that the answer gives.
+        id: i64,
+        /// The uid that the answer gives; that of the token itself if absent.
+        #[serde(default)]
+        uid: Option<String>,
+    },
 }
 
 /// How the answer of a late effect is lost.
@@ -136,6 +144,7 @@ impl Fault {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::Truncated => "truncated",
             Self::DuplicateIds => "duplicate_ids",
+            Self::OtherToken { .. } => "other_token",
         }
     }
 }
