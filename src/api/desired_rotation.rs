@@ -160,9 +160,9 @@ mod tests {
         let crd =
             crate::api::crd::crds().into_iter().find(|crd| crd.spec.names.kind == "ServiceToken").expect("the kind is there");
         let crd = serde_json::to_string(&crd).expect("a CRD holds nothing but JSON");
-        let (_, rule) = crd.split_once("self.matches('(?i)^((").expect("the rule of the schedule");
+        let (_, rule) = crd.split_once("self.upperAscii().matches('^((").expect("the rule of the schedule");
         let (rule, _) = rule.split_once("$')").expect("its end");
-        regex::Regex::new(&format!("(?i)^(({}$", rule.replace("' + '", ""))).expect("an expression")
+        regex::Regex::new(&format!("^(({}$", rule.replace("' + '", ""))).expect("an expression")
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
             let longer = texts.iter().flat_map(|text| "0123679*/-,".chars().map(move |next| format!("{text}{next}")));
             texts = longer.chain(["".to_owned(), "?".to_owned(), " ".to_owned()]).collect();
             texts.extend(
-                ["SAT", "sun", "JAN", "dec", "Mon-fri", "FEB,APR/3", "10-20/5", "59", "60", "24", "32", "*/10", "*/99"]
+                ["SAT", "sun", "\u{17f}un", "JAN", "dec", "Mon-fri", "FEB,APR/3", "10-20/5", "59", "60", "24", "32", "*/10", "*/99"]
                     .map(str::to_owned),
             );
         }
@@ -184,7 +184,7 @@ mod tests {
                 fields[place] = text;
                 let schedule = fields.join(" ");
                 let parsed = Schedule::parse(&schedule) != Err(ScheduleProblem::Malformed);
-                assert_eq!(parsed, pattern.is_match(&schedule), "{schedule:?}");
+                assert_eq!(parsed, pattern.is_match(&schedule.to_ascii_uppercase()), "{schedule:?}");
                 *if parsed { &mut taken } else { &mut refused } += 1;
             }
         }

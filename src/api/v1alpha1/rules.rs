@@ -217,7 +217,8 @@ pub(super) fn schedule_is_cron() -> Rule {
         field("([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)", "[1-7]"),
     ];
     rule(
-        format!("self.matches('(?i)^{}$')", fields.join(" ' + '")),
+        // Not `(?i)`, to which U+017F is an S as well: CEL's own function knows ASCII alone, as the parser does.
+        format!("self.upperAscii().matches('^{}$')", fields.join(" ' + '")),
         "schedule takes five cron fields (minute hour day month weekday), for example '0 2 * * SAT'",
     )
 }
