@@ -19,7 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// The shortest, so that `Retry-After: 0` does not become a busy loop.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Characters of dbt's words that are passed on. Conditions hold them, and etcd objects must stay small.
-const MESSAGE_LIMIT: usize = 512;
+pub(super) const MESSAGE_LIMIT: usize = 512;
+/// Bytes of the body of an error that is looked into. dbt's have some hundred; what is read of a long one can take many
+/// times its own size in memory.
+const ERROR_LIMIT: usize = 64 * 1024;
 
 /// Whether an exchange changes something at dbt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +138,9 @@ struct Words {
 
 impl Words {
     fn of(answer: &Answer, secret: &str) -> Self {
+        if answer.body.len() > ERROR_LIMIT {
+            return Self::foreign();
+        }
         let envelope = wire::read::<ErrorEnvelope>(&answer.body).ok();
         let is_json = envelope.is_some() || wire::read::<serde::de::IgnoredAny>(&answer.body).is_ok();
         let is_empty = answer.body.iter().all(u8::is_ascii_whitespace);
@@ -147,6 +153,11 @@ impl Words {
             is_envelope: envelope.as_ref().is_some_and(|envelope| envelope.status.is_some()),
             is_ip_restriction: data.get("account_access_denied") == Some(&Value::Bool(true)),
         }
+    }
+
+    fn foreign() -> Self {
+        let (message, details) = (String::new(), String::new());
+        Self { message, details, is_foreign: true, is_envelope: false, is_ip_restriction: false }
     }
 
     /// dbt's words for the user, with the details of the fields that it complains about.
@@ -217,13 +228,15 @@ pub(super) fn without(text: &str, secret: &str) -> String {
     if secret.is_empty() { text.to_owned() } else { text.replace(secret, "[withheld]") }
 }
 
+/// Control and direction characters, and such as have no width.
+pub(super) fn is_odd(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Somebody else's words made fit for a condition or a log: control and direction characters become spaces, and the rest
 /// is cut.
 pub(super) fn plain(text: &str) -> String {
-    let is_odd = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
     let cleaned: String = text.chars().map(|letter| if is_odd(letter) { ' ' } else { letter }).collect();
     let cleaned = cleaned.trim();
     match cleaned.char_indices().nth(MESSAGE_LIMIT) {

@@ -11,26 +11,30 @@ use dbt_token_planner::link::Link;
 use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{Project, Token};
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::credential::is_sendable;
+use super::classify::{is_odd, plain};
+use super::credential::{credential_uid, is_sendable};
 use super::wire::{
-    self, OlderPermission, RequestedGrant, WireAccount, WireCreated, WireCredential, WireEnvironment, WireGrant, WireMapping,
-    WireProject, WireToken,
+    self, OlderPermission, RequestedGrant, WireAccount, WireCreated, WireCredential, WireEnvironment, WireGrant, WireGrants,
+    WireMapping, WireProject, WireToken,
 };
 use crate::backend::{AccountInfo, Created};
 use crate::token::TokenString;
 
 /// dbt's number for what is active; 2 is deleted `[DOC]`.
 const ACTIVE: i64 = 1;
-/// Characters of a lock's reason that are passed on.
+/// What stands for a lock without a reason.
 const UNNAMED_LOCK: &str = "dbt gives no reason";
+/// Bytes of an identifier of dbt's: a permission set, a kind of environments, a uid. Those that were seen have 27 at most.
+const LONGEST_IDENTIFIER: usize = 64;
+/// Bytes of a project's name that anybody could write into a spec, with much to spare.
+const LONGEST_PROJECT_NAME: usize = 1024;
 
 /// Why an answer is not believed, in words.
 type Disbelief = String;
 
 /// A token as the planner knows it. Refused: another account's, an id below 1, no state, an active token without its
-/// grants, or a time that cannot be read. Each of these, read leniently, would look like a token that was revoked, that
+/// grants, an identifier that is none, or a time that cannot be read. Each of these, read leniently, would look like a token that was revoked, that
 /// drifted, or that nobody uses, and the planner acts on those.
 pub(super) fn token(wire: WireToken, account: AccountId) -> Result<Token, Disbelief> {
     let id = wire.id;
@@ -41,27 +45,32 @@ pub(super) fn token(wire: WireToken, account: AccountId) -> Result<Token, Disbel
     let state = wire.state.ok_or_else(|| format!("token {id} comes without its state"))?;
     let active = state == ACTIVE;
     let rows = match wire.permission_grants {
-        Some(grants) => rows(grants).ok_or_else(|| format!("token {id} has a grant without a permission set"))?,
+        Some(grants) => rows(grants).ok_or_else(|| format!("token {id} has a grant whose permission set is none"))?,
         None if active => return Err(format!("token {id} comes without its grants")),
         None => GrantRows::default(),
     };
+    let uid = wire.uid.unwrap_or_default();
+    if !uid.is_empty() && !is_identifier(&uid) {
+        return Err(format!("token {id} has a uid that is none"));
+    }
     let name = wire.name.unwrap_or_default();
     Ok(Token {
         id: TokenId(id),
-        uid: TokenUid::new(wire.uid.unwrap_or_default()),
+        uid: TokenUid::new(uid),
         mark: Mark::parse(&name),
-        name,
+        name: plain(&name),
         active,
         rows,
         created_at: time(wire.created_at, id, "created_at")?,
         last_used: time(wire.last_used, id, "last_used")?,
-        shows_links: !is_nothing(&wire.semantic_layer_credentials),
+        shows_links: wire.semantic_layer_credentials.0,
     })
 }
 
-/// Null or an empty list; anything else says that there is something, in whatever form.
-fn is_nothing(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+/// Whether a text can be one of dbt's identifiers, which end up in conditions and are compared with what users write. Not
+/// cleaned instead: cleaned, it might be taken for another one.
+fn is_identifier(text: &str) -> bool {
+    (1..=LONGEST_IDENTIFIER).contains(&text.len()) && !text.contains(is_odd)
 }
 
 fn time(text: Option<String>, id: i64, field: &str) -> Result<Option<Timestamp>, Disbelief> {
@@ -77,37 +86,46 @@ pub(super) fn same_account(found: Option<i64>, account: AccountId) -> Result<(),
     }
 }
 
-/// `None` if a row names no set.
-fn rows(grants: Vec<WireGrant>) -> Option<GrantRows> {
+/// `None` if a row names a set, or a kind of environments, that can be none.
+fn rows(grants: WireGrants) -> Option<GrantRows> {
     let row = |grant: WireGrant| {
-        Some(GrantRow {
-            permission_set: PermissionSet::new(grant.permission_set.filter(|set| !set.is_empty())?),
+        let categories = grant.writable_environment_categories.map_or_else(Vec::new, |categories| categories.0);
+        let is_believed = is_identifier(&grant.permission_set) && categories.iter().all(|category| is_identifier(category));
+        is_believed.then(|| GrantRow {
+            permission_set: PermissionSet::new(grant.permission_set),
             scope: grant.project_id.map_or(Scope::All, |id| Scope::Project(ProjectId(id))),
-            writable: grant.writable_environment_categories.unwrap_or_default().into_iter().map(WriteCategory::new).collect(),
+            writable: categories.into_iter().map(WriteCategory::new).collect(),
         })
     };
-    grants.into_iter().map(row).collect::<Option<Vec<_>>>().map(GrantRows::new)
+    grants.0.into_iter().map(row).collect::<Option<Vec<_>>>().map(GrantRows::new)
 }
 
-/// The answer to a create call. Refused: no id or one below 1, no uid, another account's, or a string that is empty or
-/// cannot be sent. Missing grants count as none: what dbt granted is read back before the token is used.
+/// The answer to a create call. Refused: no id or one below 1, no uid, another account's, or a string that is empty, cannot
+/// be sent, or has the uid of another token in it. Missing grants count as none: what dbt granted is read back before the token is used.
 pub(super) fn created(wire: WireCreated, account: AccountId) -> Result<Created, Disbelief> {
     same_account(wire.account_id, account)?;
     let id = wire.id.filter(|id| *id > 0).ok_or("the answer has no usable id")?;
-    let uid = wire.uid.filter(|uid| !uid.is_empty()).ok_or("the answer has no uid")?;
-    let rows = rows(wire.permission_grants.unwrap_or_default()).ok_or("the answer has a grant without a permission set")?;
+    let uid = TokenUid::new(wire.uid.filter(|uid| is_identifier(uid)).ok_or("the answer has no usable uid")?);
+    let rows = wire.permission_grants.map_or(Some(GrantRows::default()), rows);
+    let rows = rows.ok_or("the answer has a grant whose permission set is none")?;
     let string = wire.token_string.filter(|string| is_sendable(&string.0)).ok_or("the answer has no usable token string")?;
-    Ok(Created { id: TokenId(id), uid: TokenUid::new(uid), rows, string: TokenString::from_wiped(string.0) })
+    let string = TokenString::from_wiped(string.0);
+    if credential_uid(&string).is_some_and(|found| found != uid) {
+        return Err("the token string in the answer is that of another token".to_owned());
+    }
+    Ok(Created { id: TokenId(id), uid, rows, string })
 }
 
-/// The active projects, names exactly as dbt has them.
+/// The active projects, names exactly as dbt has them. One whose name no message can show has none, and can be given by its
+/// id alone.
 pub(super) fn projects(wire: Vec<WireProject>, account: AccountId) -> Result<Vec<Project>, Disbelief> {
     let mut projects = Vec::new();
     for project in wire {
         same_account(project.account_id, account)?;
         // The list holds active ones alone unless asked otherwise [DOC], so a missing state is no sign of deletion.
         if project.state.is_none_or(|state| state == ACTIVE) {
-            projects.push(Project { id: ProjectId(project.id), name: project.name.unwrap_or_default() });
+            let is_shown = |name: &String| name.len() <= LONGEST_PROJECT_NAME && !name.contains(char::is_control);
+            projects.push(Project { id: ProjectId(project.id), name: project.name.filter(is_shown).unwrap_or_default() });
         }
     }
     Ok(projects)
@@ -173,9 +191,9 @@ pub(super) fn account(wire: WireAccount) -> AccountInfo {
     let locked = wire.locked == Some(true);
     AccountInfo {
         id: AccountId(wire.id),
-        name: wire.name.unwrap_or_default(),
-        plan: wire.plan.unwrap_or_default(),
-        locked: locked.then(|| reason.unwrap_or_else(|| UNNAMED_LOCK.to_owned())),
+        name: plain(&wire.name.unwrap_or_default()),
+        plan: plain(&wire.plan.unwrap_or_default()),
+        locked: locked.then(|| reason.map_or_else(|| UNNAMED_LOCK.to_owned(), |reason| plain(&reason))),
     }
 }
 

@@ -14,6 +14,9 @@ const UID_LENGTH: usize = 7;
 /// Length of a whole string of today's form: prefix, uid and 43 more characters `[OBS on one full answer]`.
 pub(super) const LENGTH: usize = 55;
 
+/// The longest string that can be sent: many times the longest one seen, and what any server takes in one header.
+const LONGEST: usize = 4096;
+
 /// The uid that stands in a string of today's form (`dbtc_`, seven characters of uid, 43 more, all of the base64url
 /// alphabet). `None` for every other string, including tokens made up to July 2023, whose form is unknown.
 ///
@@ -58,10 +61,10 @@ impl Scheme {
     }
 }
 
-/// Whether a string can be sent at all: not empty, and nothing but visible ASCII. Deliberately no more than that, since
-/// dbt's format may change `[fact sheet, section 6]`.
+/// Whether a string can be sent at all: not empty, no longer than a header may be, and nothing but visible ASCII.
+/// Deliberately no more than that, since dbt's format may change `[fact sheet, section 6]`.
 pub(super) fn is_sendable(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The value of the header `Authorization`, marked sensitive, so that `Debug` hides it and HTTP/2 would not index it.

@@ -199,7 +199,7 @@ fn build(request: Request<'_>) -> Result<HttpRequest<Full<Bytes>>, Failure> {
 }
 
 /// Only the host of a redirect's target is kept: path and query might repeat what was sent.
-fn location_host(headers: &HeaderMap) -> String {
+pub(super) fn location_host(headers: &HeaderMap) -> String {
     let target = headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<Uri>().ok());
     match target {
         Some(target) => target.host().map_or_else(|| "the same host".to_owned(), str::to_owned),

@@ -6,16 +6,17 @@ use serde::Deserialize;
 
 use super::call::Route;
 use super::classify::{Effect, Problem};
-use super::wire::{self, Envelope, WireCredential, WireEnvironment, WireProject, WireToken};
+use super::wire::{self, Envelope, ITEM_LIMIT, Page, WireCredential, WireEnvironment, WireProject, WireToken};
 use super::{DbtCloud, Failed};
 
 /// Items asked for at once: the most that multi-tenant dbt allows `[DOC]`.
 const PAGE: usize = 100;
 /// Pages of one list. With `PAGE` items each it is a hundred thousand, an order of magnitude above any account heard of; a
 /// server that never comes to an end is cut off here.
-const PAGE_LIMIT: usize = 1_000;
-/// Items of one list, which counts where a server sends larger pages than asked for.
-const ITEM_LIMIT: usize = PAGE * PAGE_LIMIT;
+const PAGE_LIMIT: usize = ITEM_LIMIT / PAGE;
+/// Bytes of all pages of one list: those of twenty-five thousand tokens. What is kept of a list takes six times as much memory
+/// at worst.
+const LIST_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What a list holds.
 pub(super) trait Item: for<'de> Deserialize<'de> {
@@ -48,20 +49,20 @@ impl Item for WireCredential {
 }
 
 /// The items found so far.
-struct Gathered<T> {
-    items: Vec<T>,
+pub(super) struct Gathered<T> {
+    pub(super) items: Vec<T>,
     ids: BTreeSet<i64>,
 }
 
 /// Whether there may be more.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Page,
     End,
 }
 
-impl<T: Item> Gathered<T> {
-    fn new() -> Self {
+impl<T> Gathered<T> {
+    pub(super) fn new() -> Self {
         Self { items: Vec::new(), ids: BTreeSet::new() }
     }
 
@@ -73,14 +74,18 @@ impl<T: Item> Gathered<T> {
     /// shows (without deleted tokens, for example), and one more request is cheaper than a token that is overlooked.
     ///
     /// An end before the announced number is refused: half a list looks like tokens that vanished.
-    fn add(&mut self, page: Envelope<Vec<T>>) -> Result<Next, String> {
+    pub(super) fn add<W: Item>(
+        &mut self,
+        page: Envelope<Page<W>>,
+        convert: impl Fn(W) -> Result<T, String>,
+    ) -> Result<Next, String> {
         let total = page.extra.and_then(|extra| extra.pagination).and_then(|pagination| pagination.total_count);
-        let items = page.data.ok_or("the list has no data")?;
+        let items = page.data.ok_or("the list has no data")?.0;
         let length = items.len();
         let known = self.items.len();
         for item in items {
             if self.ids.insert(item.id()) {
-                self.items.push(item);
+                self.items.push(convert(item)?);
             }
         }
         if self.items.len() > ITEM_LIMIT {
@@ -103,15 +108,27 @@ impl<T: Item> Gathered<T> {
 }
 
 impl DbtCloud {
-    /// Reads all of a list. `path` is without a query.
-    pub(super) async fn pages<T: Item>(&self, route: &'static Route, path: &str, what: &str) -> Result<Vec<T>, Failed> {
-        let mut gathered = Gathered::new();
+    /// Reads all of a list. `path` is without a query; `convert` is asked about each item once, page by page, so that no more
+    /// than one page is held as it came.
+    pub(super) async fn pages<W: Item, T>(
+        &self,
+        route: &'static Route,
+        path: &str,
+        what: &str,
+        convert: impl Fn(W) -> Result<T, String>,
+    ) -> Result<Vec<T>, Failed> {
+        let (mut gathered, mut bytes) = (Gathered::new(), 0);
         for _ in 0..PAGE_LIMIT {
             // Whether the token list honours these is unknown [ASSUMED harmless]: an unknown parameter is ignored.
             let path_and_query = format!("{path}?limit={PAGE}&offset={}", gathered.items.len());
             let answer = self.admin(route, &path_and_query, None, what).await?;
+            bytes += answer.body.len();
+            if bytes > LIST_LIMIT {
+                return Err(self.failed(what, senseless(format!("the list has more than {LIST_LIMIT} bytes"))));
+            }
             let page = wire::read(&answer.body).map_err(|error| self.failed(what, senseless(error.to_string())))?;
-            match gathered.add(page).map_err(|reason| self.failed(what, senseless(reason)))? {
+            drop(answer);
+            match gathered.add(page, &convert).map_err(|reason| self.failed(what, senseless(reason)))? {
                 Next::Page => {}
                 Next::End => return Ok(gathered.items),
             }
@@ -126,21 +143,25 @@ fn senseless(reason: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Extra, Pagination};
+    use super::super::wire::{AtMost, Extra, Pagination};
     use super::*;
 
-    fn page(ids: impl IntoIterator<Item = i64>, total: Option<u64>) -> Envelope<Vec<WireProject>> {
+    fn new() -> Gathered<WireProject> {
+        Gathered::new()
+    }
+
+    fn page(ids: impl IntoIterator<Item = i64>, total: Option<u64>) -> Envelope<Page<WireProject>> {
         let data = ids.into_iter().map(|id| WireProject { id, account_id: None, name: None, state: None }).collect();
-        Envelope { data: Some(data), extra: Some(Extra { pagination: Some(Pagination { total_count: total }) }) }
+        Envelope { data: Some(AtMost(data)), extra: Some(Extra { pagination: Some(Pagination { total_count: total }) }) }
     }
 
     #[test]
     fn a_list_ends_where_it_should() {
-        let check = |pages: Vec<Envelope<Vec<WireProject>>>, expected: usize, case: &str| {
-            let mut gathered = Gathered::new();
+        let check = |pages: Vec<Envelope<Page<WireProject>>>, expected: usize, case: &str| {
+            let mut gathered = new();
             let count = pages.len();
             for (place, page) in pages.into_iter().enumerate() {
-                let next = gathered.add(page).expect(case);
+                let next = gathered.add(page, Ok).expect(case);
                 assert_eq!(next == Next::End, place + 1 == count, "{case}, page {place}");
             }
             assert_eq!(gathered.items.len(), expected, "{case}");
@@ -163,24 +184,23 @@ mod tests {
 
     #[test]
     fn half_a_list_is_refused() {
-        let mut gathered = Gathered::new();
-        assert_eq!(gathered.add(page(1..=100, Some(250))), Ok(Next::Page));
-        let refusal = gathered.add(page(1..=100, Some(250))).expect_err("the offset was ignored");
+        let mut gathered = new();
+        assert_eq!(gathered.add(page(1..=100, Some(250)), Ok), Ok(Next::Page));
+        let refusal = gathered.add(page(1..=100, Some(250)), Ok).expect_err("the offset was ignored");
         assert_eq!(refusal, "the list ends after 100 of 250 items");
-        let refusal = Gathered::new().add(page([], Some(7))).expect_err("nothing came");
+        let refusal = new().add(page([], Some(7)), Ok).expect_err("nothing came");
         assert_eq!(refusal, "the list ends after 0 of 7 items");
     }
 
     #[test]
     fn an_endless_list_is_cut_off() {
-        let mut gathered = Gathered::new();
-        let refusal = gathered.add(page(1..=100_001, None)).expect_err("too many");
+        let refusal = new().add(page(1..=100_001, None), Ok).expect_err("too many");
         assert_eq!(refusal, "the list has more than 100000 items");
     }
 
     #[test]
     fn a_list_without_data_is_refused() {
-        let page: Envelope<Vec<WireProject>> = Envelope { data: None, extra: None };
-        assert!(Gathered::new().add(page).is_err());
+        let page: Envelope<Page<WireProject>> = Envelope { data: None, extra: None };
+        assert!(new().add(page, Ok).is_err());
     }
 }

@@ -14,7 +14,8 @@ use serde::Serialize;
 use super::call::Route;
 use super::classify::{Effect, Problem};
 use super::wire::{
-    CreateRequest, Envelope, RenameRequest, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject, WireToken,
+    CreateRequest, Envelope, Page, RenameRequest, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject,
+    WireToken,
 };
 use super::{DbtCloud, Failed, convert, wire};
 use crate::backend::{AccountInfo, Backend, BackendError, Created, ErrorClass, Lookup, Verdict};
@@ -127,10 +128,10 @@ impl DbtCloud {
     /// the list, that it may see tokens; the account's own state would not do, since lesser roles may read that too.
     async fn prove_absence(&self, token: TokenId, what: &str) -> Result<(), Failed> {
         let answer = self.admin(&PROVE, &format!("{}?limit=1", self.tokens_path()), None, what).await?;
-        let tokens: Vec<WireToken> = self.data(&answer.body, Effect::None, what)?;
-        let reason = if tokens.is_empty() {
+        let tokens: Page<WireToken> = self.data(&answer.body, Effect::None, what)?;
+        let reason = if tokens.0.is_empty() {
             "404, and a token list without even the credential's own token".to_owned()
-        } else if tokens.iter().any(|found| found.id == token.0) {
+        } else if tokens.0.iter().any(|found| found.id == token.0) {
             "404, although the token is in the list".to_owned()
         } else {
             return Ok(());
@@ -159,7 +160,7 @@ impl DbtCloud {
     async fn list_links(&self) -> Result<Vec<Link>, Failed> {
         let what = "list the Semantic Layer credentials";
         let path = format!("/api/v3/accounts/{}/semantic-layer-credentials/", self.account);
-        let wire: Vec<WireCredential> = self.pages(&CREDENTIALS, &path, what).await?;
+        let wire: Vec<WireCredential> = self.pages(&CREDENTIALS, &path, what, Ok).await?;
         convert::links(wire, self.account).map_err(self.unbelieved(what))
     }
 
@@ -199,10 +200,8 @@ impl Backend for DbtCloud {
     }
 
     async fn list(&self) -> Result<Vec<Token>, BackendError> {
-        let what = "list the tokens";
-        let wire: Vec<WireToken> = self.pages(&LIST, &self.tokens_path(), what).await.map_err(|error| *error)?;
-        let tokens = wire.into_iter().map(|token| convert::token(token, self.account)).collect::<Result<_, _>>();
-        tokens.map_err(|reason| *self.unbelieved(what)(reason))
+        let read = |token: WireToken| convert::token(token, self.account);
+        self.pages(&LIST, &self.tokens_path(), "list the tokens", read).await.map_err(|error| *error)
     }
 
     async fn get(&self, token: TokenId) -> Result<Lookup, BackendError> {
@@ -212,14 +211,14 @@ impl Backend for DbtCloud {
     async fn projects(&self) -> Result<Vec<Project>, BackendError> {
         let what = "list the projects";
         let path = format!("/api/v3/accounts/{}/projects/", self.account);
-        let wire: Vec<WireProject> = self.pages(&PROJECTS, &path, what).await.map_err(|error| *error)?;
+        let wire: Vec<WireProject> = self.pages(&PROJECTS, &path, what, Ok).await.map_err(|error| *error)?;
         convert::projects(wire, self.account).map_err(|reason| *self.unbelieved(what)(reason))
     }
 
     async fn environments(&self) -> Result<BTreeMap<ProjectId, EnvironmentId>, BackendError> {
         let what = "list the environments";
         let path = format!("/api/v3/accounts/{}/environments/", self.account);
-        let wire: Vec<WireEnvironment> = self.pages(&ENVIRONMENTS, &path, what).await.map_err(|error| *error)?;
+        let wire: Vec<WireEnvironment> = self.pages(&ENVIRONMENTS, &path, what, Ok).await.map_err(|error| *error)?;
         convert::environments(wire, self.account).map_err(|reason| *self.unbelieved(what)(reason))
     }
 

@@ -31,7 +31,7 @@ use super::credential::{Scheme, authorization, secret_of};
 use super::endpoints::Address;
 use super::http::Answer;
 use super::operations::ACCOUNT;
-use super::wire::{self, Envelope, GraphqlAnswer, GraphqlRequest, GraphqlVariables, WireAccount};
+use super::wire::{self, AtMost, Envelope, GraphqlAnswer, GraphqlRequest, GraphqlVariables, WireAccount};
 use super::{DbtCloud, convert};
 use crate::backend::{ErrorClass, Verdict};
 use crate::token::TokenString;
@@ -46,6 +46,11 @@ const DISCOVERY_QUERY: &str = "query ($environmentId: BigInt!) { environment(id:
 /// The question to the Semantic Layer, as dbt's own SDK asks it, with one of its fields `[OBS]`.
 const SEMANTIC_LAYER_QUERY: &str =
     "query ($environmentId: BigInt!) { environmentInfo(environmentId: $environmentId) { dialect } }";
+
+/// Bytes of an answer to one of these questions: it has some hundred.
+const GRAPHQL_LIMIT: usize = 64 * 1024;
+/// Accounts that one token can belong to, with much to spare: it belongs to one.
+const ACCOUNT_LIMIT: usize = 1000;
 
 const fn probe(method: Method, template: &'static str) -> Route {
     // Sent by `once`: the tries of this file are the repetitions.
@@ -62,7 +67,7 @@ static DISCOVERY: Route = probe(Method::POST, "/graphql");
 static SEMANTIC_LAYER: Route = probe(Method::POST, "/api/graphql");
 
 /// What one try says.
-enum Try {
+pub(super) enum Try {
     Passed,
     /// Refused by the host as a whole: the credential, or what it may do.
     Refused(String),
@@ -78,7 +83,7 @@ enum Try {
 
 /// How an answer has to look.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     /// The envelope with a list.
     List,
     /// The envelope with a list of accounts that holds ours.
@@ -182,8 +187,8 @@ impl DbtCloud {
                 Ok(Envelope { data: Some(_), .. }) => Try::Passed,
                 _ => unreadable(),
             },
-            Form::AccountList => match wire::read::<Envelope<Vec<WireAccount>>>(&answer.body) {
-                Ok(Envelope { data: Some(accounts), .. }) if accounts.iter().any(|found| found.id == self.account.0) => {
+            Form::AccountList => match wire::read::<Envelope<AtMost<ACCOUNT_LIMIT, WireAccount>>>(&answer.body) {
+                Ok(Envelope { data: Some(accounts), .. }) if accounts.0.iter().any(|found| found.id == self.account.0) => {
                     Try::Passed
                 }
                 Ok(Envelope { data: Some(_), .. }) => {
@@ -191,6 +196,7 @@ impl DbtCloud {
                 }
                 _ => unreadable(),
             },
+            Form::Discovery | Form::SemanticLayer if answer.body.len() > GRAPHQL_LIMIT => unreadable(),
             Form::Discovery | Form::SemanticLayer => match wire::read::<GraphqlAnswer>(&answer.body) {
                 Ok(graphql) => judge_graphql(form, graphql, secret),
                 Err(_) => unreadable(),
@@ -261,7 +267,7 @@ fn judge_problem(problem: Problem) -> Try {
     }
 }
 
-fn judge_graphql(form: Form, graphql: GraphqlAnswer, secret: &str) -> Try {
+pub(super) fn judge_graphql(form: Form, graphql: GraphqlAnswer, secret: &str) -> Try {
     let (field, only_authorisation) = match form {
         Form::Discovery => ("environment", false),
         _ => ("environmentInfo", true),

@@ -4,14 +4,114 @@
 //! Sources: OpenAPI v3 and captured answers (`dbt-cloud-api.md`, section 2; `tests/contract`).
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::de::{Deserializer, Error as _, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+/// Items of one list. With the hundred that are asked for at once it is a thousand pages, an order of magnitude above any
+/// account heard of.
+pub(super) const ITEM_LIMIT: usize = 100_000;
+/// Rows of one token's permissions: every set on some hundreds of projects.
+pub(super) const GRANT_LIMIT: usize = 10_000;
+/// Kinds of environments in one of them; dbt has five.
+const CATEGORY_LIMIT: usize = 64;
+
+/// A list of so many items at most. Reading ends as soon as there is one more, since a short text can stand for far more
+/// memory than it takes itself.
+pub(super) struct AtMost<const LIMIT: usize, T>(pub(super) Vec<T>);
+
+/// The items of a list, as far as one answer holds them.
+pub(super) type Page<T> = AtMost<ITEM_LIMIT, T>;
+
+impl<'de, const LIMIT: usize, T: Deserialize<'de>> Deserialize<'de> for AtMost<LIMIT, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counting<const LIMIT: usize, T>(PhantomData<T>);
+
+        impl<'de, const LIMIT: usize, T: Deserialize<'de>> Visitor<'de> for Counting<LIMIT, T> {
+            type Value = AtMost<LIMIT, T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a list of {LIMIT} items at most")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    if items.len() == LIMIT {
+                        return Err(A::Error::custom("too many items"));
+                    }
+                    items.push(item);
+                }
+                Ok(AtMost(items))
+            }
+        }
+
+        deserializer.deserialize_seq(Counting(PhantomData))
+    }
+}
+
+/// Whether something is there: anything but null and an empty list. What it is was never seen, so it is not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Presence(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Presence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Looking;
+
+        impl<'de> Visitor<'de> for Looking {
+            type Value = Presence;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("anything")
+            }
+
+            fn visit_unit<E>(self) -> Result<Presence, E> {
+                Ok(Presence(false))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Presence, E> {
+                Ok(Presence(true))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Presence, E> {
+                Ok(Presence(true))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Presence, E> {
+                Ok(Presence(true))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Presence, E> {
+                Ok(Presence(true))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Presence, E> {
+                Ok(Presence(true))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Presence, A::Error> {
+                let mut is_there = false;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    is_there = true;
+                }
+                Ok(Presence(is_there))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Presence, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Presence(true))
+            }
+        }
+
+        deserializer.deserialize_any(Looking)
+    }
+}
 
 /// The envelope of nearly every answer of the Admin API.
 #[derive(Deserialize)]
@@ -54,21 +154,24 @@ pub(super) struct WireToken {
     pub(super) uid: Option<String>,
     pub(super) name: Option<String>,
     pub(super) state: Option<i64>,
-    pub(super) permission_grants: Option<Vec<WireGrant>>,
+    pub(super) permission_grants: Option<WireGrants>,
     pub(super) created_at: Option<String>,
     pub(super) last_used: Option<String>,
     /// Null in every answer that was seen `[OBS]`, so its form is unknown.
     #[serde(default)]
-    pub(super) semantic_layer_credentials: Value,
+    pub(super) semantic_layer_credentials: Presence,
 }
+
+/// A token's permissions as dbt reports them.
+pub(super) type WireGrants = AtMost<GRANT_LIMIT, WireGrant>;
 
 /// One row of a token's permissions as dbt reports it.
 #[derive(Deserialize)]
 pub(super) struct WireGrant {
-    pub(super) permission_set: Option<String>,
+    pub(super) permission_set: String,
     /// Null or absent: every project.
     pub(super) project_id: Option<i64>,
-    pub(super) writable_environment_categories: Option<Vec<String>>,
+    pub(super) writable_environment_categories: Option<AtMost<CATEGORY_LIMIT, String>>,
 }
 
 /// The answer to a create call, as far as it is needed. The field `token` is not read at all: OpenAPI calls it hashed, but
@@ -78,7 +181,7 @@ pub(super) struct WireCreated {
     pub(super) id: Option<i64>,
     pub(super) account_id: Option<i64>,
     pub(super) uid: Option<String>,
-    pub(super) permission_grants: Option<Vec<WireGrant>>,
+    pub(super) permission_grants: Option<WireGrants>,
     pub(super) token_string: Option<WipedString>,
 }
 
@@ -377,7 +480,46 @@ mod tests {
     #[test]
     fn unknown_fields_and_nulls_are_no_trouble() {
         let body = r#"{"status":{"code":200},"data":[{"id":9007199254740993,"uid":null,"name":null,"state":null,"permission_grants":null,"new":{"a":[1]}}],"extra":null}"#;
-        let list: Envelope<Vec<WireToken>> = read(body.as_bytes()).expect("valid");
-        assert_eq!(list.data.expect("there")[0].id, 9_007_199_254_740_993);
+        let list: Envelope<Page<WireToken>> = read(body.as_bytes()).expect("valid");
+        assert_eq!(list.data.expect("there").0[0].id, 9_007_199_254_740_993);
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_read_to_its_end() {
+        let of = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(read::<AtMost<3, i64>>(of(3).as_bytes()).map(|list| list.0).ok(), Some(vec![1; 3]));
+        // The rest would not even be JSON.
+        let long = of(4).replace(']', ",nonsense");
+        assert_eq!(read::<AtMost<3, i64>>(long.as_bytes()).err(), Some(Unreadable { line: 1, column: 9 }));
+        let grants = vec![r#"{"permission_set":"x"}"#; GRANT_LIMIT + 1].join(",");
+        assert!(read::<WireGrants>(format!("[{grants}]").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_grant_without_its_set_is_not_read() {
+        for grant in [r#"{"project_id":1}"#, r#"{"permission_set":null}"#, r#"{"permission_set":["x"]}"#] {
+            let token = format!(r#"{{"data":{{"id":1,"permission_grants":[{grant}]}}}}"#);
+            assert!(read::<Envelope<WireToken>>(token.as_bytes()).is_err(), "{grant}");
+        }
+    }
+
+    /// What would overflow a stack, or a number, ends the reading and nothing else.
+    #[test]
+    fn depth_and_size_of_numbers_have_an_end() {
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for field in ["new", "semantic_layer_credentials"] {
+            let token = format!(r#"{{"data":{{"id":1,"{field}":{}}}}}"#, deep(100_000));
+            assert!(read::<Envelope<WireToken>>(token.as_bytes()).is_ok(), "{field}");
+        }
+        for depth in [200, 100_000] {
+            assert!(read::<ErrorEnvelope>(format!(r#"{{"data":{}}}"#, deep(depth)).as_bytes()).is_err(), "{depth}");
+        }
+        for number in ["1e400", "99999999999999999999", "-99999999999999999999", "1.5", "1e2", "\"1\""] {
+            assert!(read::<Envelope<WireToken>>(format!(r#"{{"data":{{"id":{number}}}}}"#).as_bytes()).is_err(), "{number}");
+        }
+        for total in ["-1", "1e400", "18446744073709551616"] {
+            let body = format!(r#"{{"data":[],"extra":{{"pagination":{{"total_count":{total}}}}}}}"#);
+            assert!(read::<Envelope<Page<WireToken>>>(body.as_bytes()).is_err(), "{total}");
+        }
     }
 }

@@ -71,7 +71,16 @@ fn what_would_do_harm_if_wrong_is_not_believed() {
         ("state", json!("absent"), "token 2202 comes without its state"),
         ("permission_grants", json!(null), "token 2202 comes without its grants"),
         ("permission_grants", json!("absent"), "token 2202 comes without its grants"),
-        ("permission_grants", json!([{"project_id": 1}]), "token 2202 has a grant without a permission set"),
+        ("permission_grants", json!([{"permission_set": ""}]), "token 2202 has a grant whose permission set is none"),
+        ("permission_grants", json!([{"permission_set": "a\u{1b}b"}]), "token 2202 has a grant whose permission set is none"),
+        ("permission_grants", json!([{"permission_set": "x".repeat(65)}]), "token 2202 has a grant whose permission set is none"),
+        (
+            "permission_grants",
+            json!([{"permission_set": "developer", "writable_environment_categories": ["a\nb"]}]),
+            "token 2202 has a grant whose permission set is none",
+        ),
+        ("uid", json!("k0PqL\n2"), "token 2202 has a uid that is none"),
+        ("uid", json!("x".repeat(65)), "token 2202 has a uid that is none"),
         ("last_used", json!("yesterday"), "last_used of token 2202 is not a time"),
         ("created_at", json!(""), "created_at of token 2202 is not a time"),
     ];
@@ -157,7 +166,10 @@ fn half_a_created_token_is_not_believed() {
         ("token_string", json!("two words")),
         ("token_string", json!("line\nbreak")),
         ("token_string", json!("é")),
-        ("permission_grants", json!([{}])),
+        ("token_string", json!("x".repeat(4097))),
+        ("token_string", json!(format!("dbtc_zzzzzzz{}", "x".repeat(43)))),
+        ("uid", json!("k0PqL\u{1b}2")),
+        ("permission_grants", json!([{"permission_set": ""}])),
     ];
     for (field, value) in table {
         let Err(reason) = answer(&[(field, value.clone())]) else { panic!("believed: {field} {value}") };
@@ -230,6 +242,27 @@ fn a_production_environment_comes_first_and_then_the_lowest_id() {
     let expected =
         BTreeMap::from([(ProjectId(1), EnvironmentId(9)), (ProjectId(2), EnvironmentId(6)), (ProjectId(4), EnvironmentId(2))]);
     assert_eq!(environments(wire, ACCOUNT), Ok(expected));
+}
+
+#[test]
+fn a_project_whose_name_no_message_can_show_has_none() {
+    let long = "x".repeat(1025);
+    let wire =
+        json!([{"id": 1, "name": "a\u{1b}[2Jb"}, {"id": 2, "name": long}, {"id": 3, "name": "\u{1f469}\u{200d}\u{1f467}"}]);
+    let wire: Vec<WireProject> = serde_json::from_value(wire).expect("well formed");
+    let names: Vec<String> = projects(wire, ACCOUNT).expect("believed").into_iter().map(|project| project.name).collect();
+    assert_eq!(names, ["", "", "\u{1f469}\u{200d}\u{1f467}"]);
+}
+
+#[test]
+fn foreign_words_are_fit_to_be_shown() {
+    let long = "x".repeat(5000);
+    let locked = json!({"id": 3, "name": long, "plan": "a\nb", "locked": true, "lock_reason": "pay\u{202e}now"});
+    let read = account(serde_json::from_value(locked).expect("well formed"));
+    assert_eq!((read.name.chars().count(), read.plan.as_str(), read.locked.as_deref()), (513, "a b", Some("pay now")));
+    let name = format!("{long}\u{1b} [dbt-token-operator install owner 1764000000]");
+    let read = token(item(&[("name", json!(name))]), ACCOUNT).expect("believed");
+    assert!(read.mark.is_some() && read.name.chars().count() == 513, "the mark is read before the name is cut");
 }
 
 #[test]

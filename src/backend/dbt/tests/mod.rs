@@ -2,8 +2,11 @@
 
 mod contract;
 mod emulator;
+mod lies;
+mod memory;
 mod operations;
 mod paging;
+mod raw;
 mod server;
 mod transport;
 mod verification;
