@@ -227,8 +227,8 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<SecretMetadata>,
     /// Key to template. Variables: token, accountId, accessUrl, discoveryUrl, semanticLayerUrl, tokenId, tokenUid.
-    /// Filters: host (the host of a URL), uri_component (percent-encoding), tojson. An unknown variable is an error.
-    /// Default: one key token with the bare token.
+    /// Filters: host (the host of a URL), uri_component (percent-encoding), tojson; four at most in one expression. An
+    /// unknown variable is an error. Default: one key token with the bare token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         transform = keyword("minProperties", 1),
