@@ -57,8 +57,10 @@ impl Address {
         if authority.host().is_empty() {
             return Err(Unusable::Invalid("must name a host"));
         }
-        // hyper would take its own default for a port that is none.
-        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+        // hyper would take its own default for a port that is none, and leave out what stands between the two.
+        let behind_host = authority.as_str().strip_prefix(authority.host());
+        let has_port = authority.port_u16().is_some() && behind_host.is_some_and(|rest| rest.starts_with(':'));
+        if !has_port && behind_host != Some("") {
             return Err(Unusable::Invalid("has a port that is none"));
         }
         let scheme = match scheme {
@@ -217,6 +219,8 @@ mod tests {
             "https://host:",
             "https://host:65536",
             "https://host:0x1",
+            "https://[::1]~:443",
+            "https://[::1]elsewhere",
             "/path",
         ] {
             assert!(matches!(Address::origin(text, Plaintext::OnLoopback), Err(Unusable::Invalid(_))), "{text}");
