@@ -1,5 +1,6 @@
 //! What an answer, or the lack of one, means. Pure: makes no call and reads no clock.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -7,6 +8,8 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::credential::PREFIX;
+use super::held::is_of_the_alphabet;
 use super::http::{Answer, Failure};
 use super::wire::{self, ErrorEnvelope};
 use crate::backend::ErrorClass;
@@ -23,6 +26,11 @@ pub(super) const MESSAGE_LIMIT: usize = 512;
 /// Bytes of the body of an error that is looked into. dbt's have some hundred; what is read of a long one can take many
 /// times its own size in memory.
 const ERROR_LIMIT: usize = 64 * 1024;
+
+/// From this length on, what begins like a string of today's form is taken for one.
+const SUSPECT_LENGTH: usize = 40;
+/// What stands for what is not shown.
+const WITHHELD: &str = "[withheld]";
 
 /// Whether an exchange changes something at dbt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +99,7 @@ pub(super) fn judge(answer: &Answer, effect: Effect, secret: &str, now: Timestam
         return Ok(());
     }
     if status.is_redirection() {
-        let host = answer.location_host.as_deref().map_or_else(|| "nowhere".to_owned(), plain);
+        let host = answer.location_host.as_deref().map_or_else(|| "nowhere".to_owned(), |host| plain(&without(host, secret)));
         return Err(Problem::senseless(effect, format!("{status}: redirected to {host}, which is not followed")));
     }
     if status == StatusCode::TOO_MANY_REQUESTS {
@@ -225,7 +233,7 @@ fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 
 /// The text without a secret that it may repeat.
 pub(super) fn without(text: &str, secret: &str) -> String {
-    if secret.is_empty() { text.to_owned() } else { text.replace(secret, "[withheld]") }
+    if secret.is_empty() { text.to_owned() } else { text.replace(secret, WITHHELD) }
 }
 
 /// Control and direction characters, and such as have no width.
@@ -234,9 +242,25 @@ pub(super) fn is_odd(letter: char) -> bool {
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Somebody else's words made fit for a condition or a log: control and direction characters become spaces, and the rest
-/// is cut.
+/// The text without anything that looks like a string of today's form, or like most of one: whoever answers in dbt's place
+/// may repeat one that we do not have at hand.
+pub(super) fn withheld(text: &str) -> Cow<'_, str> {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find(PREFIX) {
+        let run = rest[begin..].bytes().take_while(|byte| is_of_the_alphabet(*byte)).count();
+        let is_shown = run < SUSPECT_LENGTH;
+        shown.push_str(&rest[..begin]);
+        shown.push_str(if is_shown { &rest[begin..begin + run] } else { WITHHELD });
+        rest = &rest[begin + run..];
+    }
+    if rest.len() == text.len() { Cow::Borrowed(text) } else { Cow::Owned(shown + rest) }
+}
+
+/// Somebody else's words made fit for a condition or a log: strings of tokens are withheld, control and direction characters
+/// become spaces, and the rest is cut.
 pub(super) fn plain(text: &str) -> String {
+    let text = withheld(text);
     let cleaned: String = text.chars().map(|letter| if is_odd(letter) { ' ' } else { letter }).collect();
     let cleaned = cleaned.trim();
     match cleaned.char_indices().nth(MESSAGE_LIMIT) {

@@ -12,8 +12,8 @@ use dbt_token_planner::mark::Mark;
 use dbt_token_planner::observation::{Project, Token};
 use jiff::Timestamp;
 
-use super::classify::{is_odd, plain};
-use super::credential::{credential_uid, is_sendable};
+use super::classify::{is_odd, plain, withheld};
+use super::credential::{PREFIX, credential_uid, is_sendable};
 use super::wire::{
     self, OlderPermission, RequestedGrant, WireAccount, WireCreated, WireCredential, WireEnvironment, WireGrant, WireGrants,
     WireMapping, WireProject, WireToken,
@@ -27,6 +27,8 @@ const ACTIVE: i64 = 1;
 const UNNAMED_LOCK: &str = "dbt gives no reason";
 /// Bytes of an identifier of dbt's: a permission set, a kind of environments, a uid. Those that were seen have 27 at most.
 const LONGEST_IDENTIFIER: usize = 64;
+/// Bytes of a uid, with a few to spare: only by chance one begins like the string of a token.
+const LONGEST_UID: usize = 12;
 /// Bytes of a project's name that anybody could write into a spec, with much to spare.
 const LONGEST_PROJECT_NAME: usize = 1024;
 
@@ -70,7 +72,8 @@ pub(super) fn token(wire: WireToken, account: AccountId) -> Result<Token, Disbel
 /// Whether a text can be one of dbt's identifiers, which end up in conditions and are compared with what users write. Not
 /// cleaned instead: cleaned, it might be taken for another one.
 fn is_identifier(text: &str) -> bool {
-    (1..=LONGEST_IDENTIFIER).contains(&text.len()) && !text.contains(is_odd)
+    let may_be_a_string = text.len() > LONGEST_UID && text.contains(PREFIX);
+    (1..=LONGEST_IDENTIFIER).contains(&text.len()) && !text.contains(is_odd) && !may_be_a_string
 }
 
 fn time(text: Option<String>, id: i64, field: &str) -> Result<Option<Timestamp>, Disbelief> {
@@ -124,7 +127,8 @@ pub(super) fn projects(wire: Vec<WireProject>, account: AccountId) -> Result<Vec
         same_account(project.account_id, account)?;
         // The list holds active ones alone unless asked otherwise [DOC], so a missing state is no sign of deletion.
         if project.state.is_none_or(|state| state == ACTIVE) {
-            let is_shown = |name: &String| name.len() <= LONGEST_PROJECT_NAME && !name.contains(char::is_control);
+            let is_clean = |name: &str| !name.contains(char::is_control) && withheld(name) == name;
+            let is_shown = |name: &String| name.len() <= LONGEST_PROJECT_NAME && is_clean(name);
             projects.push(Project { id: ProjectId(project.id), name: project.name.filter(is_shown).unwrap_or_default() });
         }
     }

@@ -44,7 +44,8 @@ fn own(string: &str) -> TokenString {
     TokenString::from_wiped(Zeroizing::new(string.to_owned()))
 }
 
-fn is_of_the_alphabet(byte: u8) -> bool {
+/// Whether a byte can stand in a string of today's form.
+pub(super) fn is_of_the_alphabet(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 

@@ -12,7 +12,8 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::call::Route;
-use super::classify::{Effect, Problem};
+use super::classify::{Effect, Problem, without};
+use super::credential::secret_of;
 use super::wire::{
     CreateRequest, Envelope, Page, RenameRequest, WireAccount, WireCreated, WireCredential, WireEnvironment, WireProject,
     WireToken,
@@ -101,7 +102,16 @@ impl DbtCloud {
         let what = "read the state";
         let answer = self.admin(&ACCOUNT, &format!("/api/v2/accounts/{}/", self.account), None, what).await?;
         let account: WireAccount = self.data(&answer.body, Effect::None, what)?;
-        Ok(convert::account(account))
+        let AccountInfo { id, name, plan, locked } = convert::account(account);
+        let shown = |text: String| without(&text, secret_of(&self.token_header));
+        Ok(AccountInfo { id, name: shown(name), plan: shown(plan), locked: locked.map(shown) })
+    }
+
+    /// A token whose name does not repeat the account's own credential.
+    fn believed(&self, token: WireToken) -> Result<Token, String> {
+        let token = convert::token(token, self.account)?;
+        let name = without(&token.name, secret_of(&self.token_header));
+        Ok(Token { name, ..token })
     }
 
     async fn read_token(&self, token: TokenId) -> Result<Lookup, Failed> {
@@ -115,8 +125,7 @@ impl DbtCloud {
             }
             Err(problem) => return Err(self.failed(&what, problem)),
         };
-        let found =
-            convert::token(self.data(&answer.body, Effect::None, &what)?, self.account).map_err(self.unbelieved(&what))?;
+        let found = self.believed(self.data(&answer.body, Effect::None, &what)?).map_err(self.unbelieved(&what))?;
         if found.id != token {
             let reason = format!("the answer is about token {}", found.id);
             return Err(self.failed(&what, Problem::senseless(Effect::None, reason)));
@@ -200,7 +209,7 @@ impl Backend for DbtCloud {
     }
 
     async fn list(&self) -> Result<Vec<Token>, BackendError> {
-        let read = |token: WireToken| convert::token(token, self.account);
+        let read = |token| self.believed(token);
         self.pages(&LIST, &self.tokens_path(), "list the tokens", read).await.map_err(|error| *error)
     }
 

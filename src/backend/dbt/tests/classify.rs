@@ -157,11 +157,29 @@ fn the_credential_is_never_repeated() {
 }
 
 #[test]
+fn no_string_of_todays_form_is_repeated() {
+    let string = format!("dbtc_{}", "a_-4".repeat(12) + "zz");
+    assert_eq!(string.len(), 55);
+    for (text, expected) in [
+        (format!("Token {string}, please"), "Token [withheld], please".to_owned()),
+        (format!("x{string}{string}y {}", &string[..40]), "x[withheld] [withheld]".to_owned()),
+        (string[..39].to_owned(), string[..39].to_owned()),
+        ("dbtc_dbtc_ and dbtc_".to_owned(), "dbtc_dbtc_ and dbtc_".to_owned()),
+        ("dbtc_é".to_owned(), "dbtc_é".to_owned()),
+    ] {
+        assert_eq!(plain(&text), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_redirect_names_its_host() {
     let mut redirect = answer(302, "");
     redirect.location_host = Some("elsewhere.example".to_owned());
     let problem = judge(&redirect, Effect::None, SECRET, now()).expect_err("a problem");
     assert_eq!(problem.detail, "302 Found: redirected to elsewhere.example, which is not followed");
+    redirect.location_host = Some(format!("{SECRET}.example"));
+    let problem = judge(&redirect, Effect::None, SECRET, now()).expect_err("a problem");
+    assert_eq!(problem.detail, "302 Found: redirected to [withheld].example, which is not followed");
 }
 
 #[test]

@@ -298,6 +298,30 @@ async fn a_handshake_that_does_not_end_is_given_up() {
     assert_eq!(outcomes(&client).await, LOST);
 }
 
+/// Whatever a liar repeats of the credential, nobody is shown it. Of an older one nothing tells but that it is ours.
+#[tokio::test]
+async fn the_credential_is_in_nothing_that_is_shown() {
+    for own in [OWN, "0ld5tyle0ld5tyle0ld5tyle"] {
+        let server = Server::start(move |seen| match seen.path.as_str() {
+            path if path.contains("/service-tokens/") => {
+                let mut token = item(17);
+                token["name"] = json!(format!("x{own}x"));
+                if path.ends_with("/17/") { success(&token) } else { list(&json!([token]), Some(1)) }
+            }
+            _ => success(&json!({"id": ACCOUNT.0, "name": own, "plan": own, "locked": true, "lock_reason": format!("x{own}")})),
+        })
+        .await;
+        let client = DbtCloud::connect(&connection(&server.url()), &token(own), surroundings(timing())).expect("valid");
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            client.account().await.expect("answered"),
+            client.list().await.expect("answered"),
+            client.get(dbt_token_planner::identity::TokenId(17)).await.expect("answered"),
+        );
+        assert!(!shown.contains(&own[8..]) && shown.matches("[withheld]").count() == 5, "{shown}");
+    }
+}
+
 /// The string of one token under the uid of another: what it opens is not what would be published.
 #[tokio::test]
 async fn a_string_of_another_token_is_not_taken() {
