@@ -1,6 +1,6 @@
 //! The addresses of one account: which are allowed, and how two of them follow from the third. Makes no call.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::Uri;
 
@@ -54,13 +54,11 @@ impl Address {
         if uri.query().is_some() {
             return Err(Unusable::Invalid("must not have a query"));
         }
-        if authority.host().is_empty() {
+        if !is_host(authority.host()) {
             return Err(Unusable::Invalid("must name a host"));
         }
         // hyper would take its own default for a port that is none, and leave out what stands between the two.
-        let behind_host = authority.as_str().strip_prefix(authority.host());
-        let has_port = authority.port_u16().is_some() && behind_host.is_some_and(|rest| rest.starts_with(':'));
-        if !has_port && behind_host != Some("") {
+        if !authority.as_str().strip_prefix(authority.host()).is_some_and(is_port) {
             return Err(Unusable::Invalid("has a port that is none"));
         }
         let scheme = match scheme {
@@ -95,6 +93,21 @@ impl Address {
         }
         format!("{}://{}{}{path_and_query}", self.scheme, self.authority, self.path).parse().ok()
     }
+}
+
+/// A name of letters, digits, dots, dashes and underscores, or an IPv6 address in brackets. The URI library takes far more, and
+/// is not always of one mind about where a host ends.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+    }
+}
+
+/// What may stand behind a host: nothing, or a colon and a port.
+fn is_port(text: &str) -> bool {
+    let Some(port) = text.strip_prefix(':') else { return text.is_empty() };
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -219,8 +232,14 @@ mod tests {
             "https://host:",
             "https://host:65536",
             "https://host:0x1",
+            "https://host:+443",
             "https://[::1]~:443",
             "https://[::1]elsewhere",
+            "https://elsewhere[::1]:443",
+            "https://a%40b",
+            "https://a,b",
+            "https://[::1",
+            "https://[host]",
             "/path",
         ] {
             assert!(matches!(Address::origin(text, Plaintext::OnLoopback), Err(Unusable::Invalid(_))), "{text}");
