@@ -322,6 +322,11 @@ impl Effect {
         )
     }
 
+    /// Whether it reads or writes something of the cluster.
+    pub fn touches_cluster(&self) -> bool {
+        !matches!(self, Self::Grant { .. } | Self::Revoke { .. } | Self::Rename { .. })
+    }
+
     /// Whether it changes something in dbt, so that lists read before it say nothing about it.
     pub fn changes_dbt(&self) -> bool {
         matches!(self, Self::Mint { .. } | Self::Grant { .. } | Self::Retire { .. } | Self::Revoke { .. } | Self::Rename { .. })

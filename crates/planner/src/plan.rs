@@ -225,21 +225,26 @@ fn holds_back(trouble: &Trouble, step: &Step, now: Timestamp) -> bool {
     trouble.retry_at > now && concerns(trouble, step)
 }
 
-/// Whether the failure was one of this step's side: dbt's failures concern what needs dbt, the cluster's what needs it, and
-/// those of links nothing but the proof that carries them over.
+/// Whether the failure was one of this step's side: dbt's failures concern what needs dbt, the cluster's what touches it (most
+/// of what calls dbt does so as well), a refusal of the Secret what is done without dbt and the retirement that reads the
+/// Secret, and those of links nothing but the proof that carries them over.
 pub(crate) fn concerns(trouble: &Trouble, step: &Step) -> bool {
-    if trouble.kind.is_about_links() {
-        return matches!(step, Step::Act(Effect::Prove { .. }));
-    }
-    let needs_dbt = match step {
+    match step {
         // A look at pods or workloads has no trouble of its own: that it fails is a reading.
-        Step::Read(Need::Consumers(_) | Need::Workloads(_)) => return false,
-        Step::Read(_) => true,
-        Step::Act(effect) => effect.calls_dbt(),
-        _ => return false,
-    };
-    let about_dbt = matches!(trouble.kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive);
-    about_dbt == needs_dbt
+        Step::Read(Need::Consumers(_) | Need::Workloads(_)) => false,
+        Step::Read(_) => is_about_dbt(trouble.kind),
+        Step::Act(effect) => match trouble.kind {
+            TroubleKind::LinkRefused | TroubleKind::LinksUnreadable => matches!(effect, Effect::Prove { .. }),
+            TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive => effect.calls_dbt(),
+            TroubleKind::SecretRefused => !effect.calls_dbt() || matches!(effect, Effect::Retire { .. }),
+            TroubleKind::Cluster => effect.touches_cluster(),
+        },
+        _ => false,
+    }
+}
+
+fn is_about_dbt(kind: TroubleKind) -> bool {
+    matches!(kind, TroubleKind::DbtUnavailable | TroubleKind::VerificationInconclusive)
 }
 
 /// A time that has passed wakes nobody, and must not hide one that is still to come.

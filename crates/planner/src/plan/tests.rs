@@ -64,6 +64,15 @@ fn a_failure_holds_back_what_needs_the_same_side() {
     check(&unpublished().troubled(SecretRefused, 0), "project 5:2202");
     check(&unpublished().listed(3, 2183).troubled(SecretRefused, 20), "revoke 3:2183 Stray until +20");
     check(&filled().troubled(VerificationInconclusive, 20), "wait Trouble until +20");
+    // What calls dbt and reads or writes the cluster as well waits for both.
+    let retiring = || object().published(5, 2202).retiring(4, 2190, 3600);
+    let empty = || object().claimed().attempt(6, Cause::First, 0).empty_slot(6);
+    for both in [filled(), empty(), retiring()] {
+        check(&both.clone().troubled(Cluster, 20), "wait Trouble until +20");
+        check(&both.troubled(DbtUnavailable, 20), "wait Trouble until +20");
+    }
+    check(&retiring().troubled(SecretRefused, 20), "wait Trouble until +20");
+    check(&filled().troubled(SecretRefused, 20), "prove 6:2206 with 1 calls; serial 6, current 6:2206");
     check(&object().listless().troubled(DbtUnavailable, 20), "wait Trouble until +20");
     // Links that cannot be carried over hold back the proof alone.
     for links in [LinkRefused, LinksUnreadable] {
