@@ -1,5 +1,6 @@
 //! The command line: argument types here, one file a subcommand.
 
+mod core_files;
 mod crd;
 mod run;
 

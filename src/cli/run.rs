@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
+use super::core_files;
 use crate::controller::{self, Options};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -60,6 +61,7 @@ pub fn run(run: Run) -> Result<(), Box<dyn Error>> {
         LogFormat::Text => telemetry::Format::Text,
     };
     telemetry::set_up(format, &run.log)?;
+    core_files::keep_memory_out_of_them();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(operate(run))
 }
