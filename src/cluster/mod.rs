@@ -16,6 +16,7 @@ mod merge_patch;
 pub mod names;
 mod pages;
 mod pod_spec;
+mod quotes;
 pub mod render;
 pub mod slot;
 pub mod status;

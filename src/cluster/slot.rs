@@ -135,7 +135,7 @@ impl Slots {
         let filling = Filling { metadata, string_data: Data { token: string.expose() }, immutable: true };
         self.patch(name, filling)
             .await
-            .map_err(|source| SlotError::Fill { name: name.clone(), source: source.without([string.expose()]) })
+            .map_err(|source| SlotError::Fill { name: name.clone(), source: source.without([string.expose().as_bytes()]) })
     }
 
     /// Labels the slot of `current` as committed, for good. Nothing is written if it is labelled already.

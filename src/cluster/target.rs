@@ -31,9 +31,6 @@ use super::managed_fields::last_writer;
 use super::names;
 use super::render::{RenderedSecret, Template, TokenIdentity};
 
-/// A shorter value is no string of a token, and is likely to occur in any message.
-const SHORTEST_SECRET: usize = 8;
-
 /// The annotations that the operator writes on a target.
 const ANNOTATIONS: [&str; 6] =
     [names::SERVICE_TOKEN, names::TOKEN_ID, names::TOKEN_UID, names::PUBLISHED_AT, names::RULE, names::DATA_KEYS];
@@ -172,10 +169,8 @@ impl Targets {
         let body = Application::new(target, projection);
         // Only metadata is asked for in return, so that no string travels back.
         let written = self.api(&target.namespace).patch_metadata(&target.name, &parameters, &Patch::Apply(body)).await;
-        let written = written.map_err(|error| {
-            let secrets = secret_texts(projection.data);
-            failed(Failure::from(error).without(secrets.iter().map(|text| text.as_str())))
-        })?;
+        let written =
+            written.map_err(|error| failed(Failure::from(error).without(projection.data.entries().map(|(_, bytes)| bytes))))?;
         reference_of(&written.metadata).ok_or_else(|| failed(Failure::nameless()))
     }
 
@@ -282,16 +277,6 @@ impl Serialize for Base64<'_> {
         bytes.0.zeroize();
         result
     }
-}
-
-/// The values as text and as they are sent, to look for in a message.
-fn secret_texts(data: &RenderedSecret) -> Vec<Zeroizing<String>> {
-    let long = data.entries().map(|(_, bytes)| bytes).filter(|bytes| bytes.len() >= SHORTEST_SECRET);
-    long.flat_map(|bytes| {
-        let encoded = serde_json::to_string(&Base64(bytes)).unwrap_or_default();
-        [String::from_utf8_lossy(bytes).into_owned(), encoded.trim_matches('"').to_owned()].map(Zeroizing::new)
-    })
-    .collect()
 }
 
 /// The user's entries with ours over them. The schema refuses those that would meet.

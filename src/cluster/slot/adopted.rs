@@ -50,7 +50,8 @@ impl Slots {
     /// [`SlotError::Reserve`]. After [`Class::Unavailable`](crate::cluster::failure::Class::Unavailable) it may be there.
     pub async fn claim(&self, claiming: Claiming<'_>, string: &TokenString) -> Result<Claim, SlotError> {
         let name = adopted_slot_name(claiming.belonging, claiming.token);
-        let failed = |source: Failure| SlotError::Reserve { name: name.clone(), source: source.without([string.expose()]) };
+        let failed =
+            |source: Failure| SlotError::Reserve { name: name.clone(), source: source.without([string.expose().as_bytes()]) };
         let mut slot = filled_slot(&name, claiming, string);
         let made = self.api.create(&creation(), &slot).await;
         wipe(&mut slot);
