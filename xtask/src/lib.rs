@@ -14,6 +14,7 @@ pub mod demo;
 pub mod go;
 pub mod helm;
 mod http;
+pub mod leaks;
 pub mod model;
 pub mod mutants;
 pub mod plane;

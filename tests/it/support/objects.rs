@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use dbt_token_operator::api::v1alpha1::{DbtAccount, ServiceToken, ServiceTokenStatus};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -206,8 +207,15 @@ impl Scene {
             let tokens = tokens.list(&ListParams::default()).await.expect("the API server answers").items;
             found.push((format!("the ServiceTokens of {namespace}"), lines(&tokens)));
         }
+        for namespace in namespaces.iter().chain([&self.stage.namespace]) {
+            let secrets: Api<Secret> = Api::namespaced(self.stage.client(), namespace);
+            let secrets = secrets.list_metadata(&ListParams::default()).await.expect("the API server answers").items;
+            found.push((format!("labels, annotations and managed fields of Secrets in {namespace}"), lines(&secrets)));
+        }
         let accounts = self.accounts().list(&ListParams::default()).await.expect("the API server answers").items;
         found.push(("the DbtAccounts".to_owned(), lines(&accounts)));
+        let leases: Api<Lease> = Api::namespaced(self.stage.client(), &self.stage.namespace);
+        found.push(("the leases".to_owned(), lines(&leases.list(&ListParams::default()).await.expect("an answer").items)));
         found
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
@@ -23,7 +23,13 @@ pub struct OperatorOptions {
     pub arguments: Vec<String>,
     /// It is killed, by SIGKILL, the moment it logs its n-th effect as done.
     pub killed_after_effects: Option<usize>,
+    /// The kubeconfig, if it is another one than that of the stage.
+    pub kubeconfig: Option<PathBuf>,
 }
+
+/// Lets the program leave core files as large as the system allows, whatever the usual limit is, and puts all that it writes
+/// into one stream.
+const WITH_CORE_FILES: &str = r#"ulimit -c "$(ulimit -H -c)"; exec "$0" "$@" >&2"#;
 
 /// A running operator. Dropping it kills it.
 pub struct Operator {
@@ -38,20 +44,24 @@ struct Heard {
     address: Option<String>,
     effects: Vec<String>,
     leads: bool,
-    ended: bool,
+    ended: Option<ExitStatus>,
 }
 
 impl Operator {
     /// Starts it and waits until it serves its probes.
     pub async fn start(namespace: &str, kubeconfig: &Path, log: PathBuf, options: &OperatorOptions) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dbt-token-operator"))
+        let mut child = Command::new("sh")
+            .args(["-c", WITH_CORE_FILES, env!("CARGO_BIN_EXE_dbt-token-operator")])
             .args(["run", "--namespace", namespace, "--http-address", "127.0.0.1:0"])
             .args(["--identity", options.identity.unwrap_or("operator-0")])
-            .args(["--log-format", "text", "--log", "debug"])
+            // As much as there is: no level may show a token.
+            .args(["--log-format", "text", "--log", "trace"])
             .args(["--leader-election", if options.leader_election { "true" } else { "false" }])
             .args(&options.arguments)
-            .env("KUBECONFIG", kubeconfig)
+            .env("KUBECONFIG", options.kubeconfig.as_deref().unwrap_or(kubeconfig))
             .env("NO_COLOR", "1")
+            // Where a core file would lie.
+            .current_dir(log.parent().expect("a log lies in a folder"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -64,7 +74,7 @@ impl Operator {
         std::thread::spawn(move || listen(output, &log, ears));
         let address = until(LIMIT, "the operator serves its probes", async || {
             let heard = heard.lock().expect("no holder panics");
-            assert!(!heard.ended || heard.address.is_some(), "the operator ended at its start");
+            assert!(heard.ended.is_none() || heard.address.is_some(), "the operator ended at its start");
             heard.address.clone().ok_or_else(|| "nothing".to_owned())
         })
         .await;
@@ -86,7 +96,7 @@ impl Operator {
 
     /// Sends it a signal, by the name that kill(1) knows.
     pub fn signal(&self, name: &str) {
-        let id = self.child.lock().expect("no holder panics").id();
+        let id = self.id();
         let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().expect("there is a kill");
         assert!(sent.success(), "signal {name} to process {id}");
     }
@@ -103,8 +113,18 @@ impl Operator {
         heard.effects.iter().filter(|line| line.contains(&wanted)).filter_map(|line| word_of(line)).collect()
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.lock().expect("no holder panics").id()
+    }
+
     /// Whether the process is gone.
     pub fn has_ended(&self) -> bool {
+        self.exit().is_some()
+    }
+
+    /// How the process ended, once it has.
+    pub fn exit(&self) -> Option<ExitStatus> {
         self.heard.lock().expect("no holder panics").ended
     }
 
@@ -148,6 +168,6 @@ fn listen(output: impl std::io::Read, log: &Path, (heard, child, limit): (Arc<Mu
             break;
         }
     }
-    let _status = child.lock().expect("no holder panics").wait();
-    heard.lock().expect("no holder panics").ended = true;
+    let status = child.lock().expect("no holder panics").wait().expect("it is a child of this process");
+    heard.lock().expect("no holder panics").ended = Some(status);
 }

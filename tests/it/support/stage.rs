@@ -95,6 +95,11 @@ impl Stage {
         self.ground.client.clone()
     }
 
+    /// The kubeconfig of the operator.
+    pub fn operators_kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// The name by which the API server knows the operator.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace)
@@ -122,7 +127,8 @@ impl Stage {
     pub fn log_lines(&self, words: &[&str], most: usize) -> String {
         let logs = self.logs.lock().expect("no holder panics").clone();
         let text: String = logs.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect();
-        let wanted = |line: &&str| !line.contains(" DEBUG ") && words.iter().any(|word| line.contains(word));
+        let is_detail = |line: &str| line.contains(" DEBUG ") || line.contains(" TRACE ");
+        let wanted = |line: &&str| !is_detail(line) && words.iter().any(|word| line.contains(word));
         let lines: Vec<&str> = text.lines().filter(wanted).collect();
         lines[lines.len().saturating_sub(most)..].join("\n")
     }
@@ -194,7 +200,7 @@ where
 }
 
 /// A client from a kubeconfig.
-async fn client(kubeconfig: &Path) -> Client {
+pub async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a configuration");
     Client::try_from(config).expect("a client")

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, Semaphore};
 use xtask::control_plane::Pods;
+use xtask::leaks::Needles;
 
 use super::operator::{Operator, OperatorOptions};
-use super::secrecy::Needles;
 use super::stage::{Ground, Stage};
 
 /// How many planes there are beside the shared one, for tests that need one to themselves: each takes 430 MB and, at rest,

@@ -10,8 +10,9 @@ use super::creations;
 use super::storm::Storm;
 use super::{Error, NAMESPACE, Stage};
 use crate::consumers::{Consumers, Refusal, Report};
+use crate::leaks::Needles;
 use crate::site;
-use crate::site::leaks::{self, Emitted};
+use crate::site::leaks::Emitted;
 use crate::story::Story;
 use crate::wait;
 
@@ -133,7 +134,7 @@ fn strangers(stage: &Stage, tokens: &[Value], requests: &[Value]) -> Result<Vec<
 
 /// P5: nothing that anybody emitted holds a token.
 fn leaking(story: &Story, stage: &Stage) -> Result<Vec<String>, Error> {
-    let needles = leaks::needles(&stage.emulator.issued_tokens()?);
+    let needles = Needles::of(&stage.emulator.issued_tokens()?);
     let mut emitted = vec![
         Emitted::new("this output", story.told().to_owned()),
         Emitted::file(&stage.emulator.log),
@@ -144,7 +145,7 @@ fn leaking(story: &Story, stage: &Stage) -> Result<Vec<String>, Error> {
         emitted.push(Emitted::new(operator.name(), operator.metrics()?));
     }
     for kinds in ["dbtaccounts,servicetokens", "events", "events.events.k8s.io", "leases"] {
-        emitted.push(Emitted::new(kinds, stage.site.kubectl.run(&["get", kinds, "-A", "-o", "json"])?));
+        emitted.push(Emitted::new(kinds, stage.site.kubectl.run(&["get", kinds, "-A", "-o", "json", "--show-managed-fields"])?));
     }
     if let Some(plane) = &stage.site.plane {
         emitted.push(Emitted::file(plane.audit_log()));

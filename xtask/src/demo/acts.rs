@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::reader::{Dbt, READERS, Reader};
 use super::{Error, NAMESPACES, Stage, namespaces, order};
+use crate::leaks::Needles;
 use crate::repository;
 use crate::site;
 use crate::site::kubectl::Kubectl;
-use crate::site::leaks::{self, Emitted};
+use crate::site::leaks::Emitted;
 use crate::story::Story;
 
 /// Far above the second or two that it takes on an idle machine.
@@ -183,7 +184,7 @@ impl Play<'_> {
     fn search_for_leaks(&self, story: &mut Story) -> Result<(), Error> {
         story.chapter("Everything that was emitted is searched for every token that was ever issued");
         let tokens = self.stage.emulator.issued_tokens()?;
-        let needles = leaks::needles(&tokens);
+        let needles = Needles::of(&tokens);
         let secrets = self.kubectl.run(&["get", "secrets", "-A", "-l", "tokens.dbt-operator.dev/managed=true", "-o", "json"])?;
         if !Emitted::new("Secrets", secrets).holds_any(&needles) {
             return Err(Error::NotTrue("the search finds tokens where they are: in Secrets".to_owned()));
@@ -209,7 +210,7 @@ impl Play<'_> {
             Emitted::new("the emulator's request log", json!(self.stage.emulator.log_since(0)?).to_string()),
         ];
         for kinds in ["dbtaccounts,servicetokens", "events", "events.events.k8s.io", "leases"] {
-            emitted.push(Emitted::new(kinds, self.kubectl.run(&["get", kinds, "-A", "-o", "json"])?));
+            emitted.push(Emitted::new(kinds, self.kubectl.run(&["get", kinds, "-A", "-o", "json", "--show-managed-fields"])?));
         }
         if let Some(plane) = &self.stage.site.plane {
             emitted.push(Emitted::file(plane.audit_log()));

@@ -6,7 +6,7 @@
 //! | `kubectl` | speaks to the cluster |
 //! | `install` | the objects that the operator needs in the cluster |
 //! | `emulator` `operator` | the two processes |
-//! | `leaks` | the search for tokens in what was emitted |
+//! | `leaks` | what was emitted, to be searched for tokens |
 
 pub(crate) mod emulator;
 pub(crate) mod install;
