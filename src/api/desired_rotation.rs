@@ -173,8 +173,23 @@ mod tests {
             let longer = texts.iter().flat_map(|text| "0123679*/-,".chars().map(move |next| format!("{text}{next}")));
             texts = longer.chain(["".to_owned(), "?".to_owned(), " ".to_owned()]).collect();
             texts.extend(
-                ["SAT", "sun", "\u{17f}un", "JAN", "dec", "Mon-fri", "FEB,APR/3", "10-20/5", "59", "60", "24", "32", "*/10", "*/99"]
-                    .map(str::to_owned),
+                [
+                    "SAT",
+                    "sun",
+                    "\u{17f}un",
+                    "JAN",
+                    "dec",
+                    "Mon-fri",
+                    "FEB,APR/3",
+                    "10-20/5",
+                    "59",
+                    "60",
+                    "24",
+                    "32",
+                    "*/10",
+                    "*/99",
+                ]
+                .map(str::to_owned),
             );
         }
         let (mut taken, mut refused) = (0, 0);

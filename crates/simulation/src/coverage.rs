@@ -126,8 +126,7 @@ impl fmt::Display for Coverage {
             write!(formatter, "\n{:<20}{:>10}", effect.word, self.ran.get(&place).copied().unwrap_or(0))?;
             for fault in Fault::ALL {
                 let ways = effect.ways.iter().filter(|way| way.faults().contains(&fault));
-                let counts: Vec<u64> =
-                    ways.map(|way| self.struck.get(&(place, *way, fault)).copied().unwrap_or(0)).collect();
+                let counts: Vec<u64> = ways.map(|way| self.struck.get(&(place, *way, fault)).copied().unwrap_or(0)).collect();
                 match counts.as_slice() {
                     [] => write!(formatter, "{:>13}", "-")?,
                     counts => write!(formatter, "{:>13}", counts.iter().sum::<u64>())?,

@@ -76,7 +76,11 @@ fn main() -> ExitCode {
     }
     let kinds: Vec<String> = sum.coverage.by_kind().iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!("faults:      {}", kinds.join(", "));
-    println!("pairs:       {} of {} pairs of effect and fault were seen", Coverage::possible() - missing.len(), Coverage::possible());
+    println!(
+        "pairs:       {} of {} pairs of effect and fault were seen",
+        Coverage::possible() - missing.len(),
+        Coverage::possible()
+    );
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "runs:        {} seeds of {} objects in {seconds:.1} s; {:.0} h simulated; {} tokens made; the slowest run took {:.2} s",
@@ -97,7 +101,10 @@ fn main() -> ExitCode {
     }
     let covered = missing.is_empty() || arguments.partial;
     if !covered {
-        println!("not seen:    {}", missing.iter().map(|(effect, fault)| format!("{effect} {fault}")).collect::<Vec<_>>().join(", "));
+        println!(
+            "not seen:    {}",
+            missing.iter().map(|(effect, fault)| format!("{effect} {fault}")).collect::<Vec<_>>().join(", ")
+        );
     }
     if sum.failed.is_empty() && covered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -117,8 +124,8 @@ fn run_all(arguments: &Arguments) -> Sum {
                         return;
                     }
                     let plan = Plan::of(seed, arguments.objects);
-                    let outcome = run(&plan, seed % LISTENED == 0);
-                    let unlike = arguments.twice && !alike(&outcome, &run(&plan, seed % LISTENED == 0));
+                    let outcome = run(&plan, seed.is_multiple_of(LISTENED));
+                    let unlike = arguments.twice && !alike(&outcome, &run(&plan, seed.is_multiple_of(LISTENED)));
                     let mut sum = sum.lock().expect("no thread panics while it counts");
                     add(&mut sum, seed, outcome, unlike);
                     // A handful tells as much as a thousand.

@@ -26,7 +26,7 @@ pub const INSTALLATION: &str = "ours";
 const CONCURRENCY: u16 = 16;
 
 /// One place in which a process runs, is killed, and is started again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Replica {
     /// Which of its processes this is.
     pub incarnation: u32,
@@ -38,11 +38,6 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// One that does not run yet.
-    pub fn new() -> Self {
-        Self { incarnation: 0, process: None, frozen_until: 0, taken: BTreeSet::new() }
-    }
-
     /// When something arrives that is sent to the process and would be there at this time: after it goes on, if it is stopped,
     /// and in a moment of its own. Libraries poll what is woken together in an order that differs from run to run.
     pub fn arrival(&mut self, now: u64, wanted: u64) -> u64 {

@@ -70,7 +70,7 @@ async fn live(plan: &Plan, told: bool) -> Outcome {
         state.judge.truths = plan.subjects.iter().cloned().map(Truth::new).collect();
         state.judge.budget = usize::try_from(plan.mints_per_hour).unwrap_or(usize::MAX);
         state.judge.replicas = plan.replicas;
-        state.replicas = (0..plan.replicas).map(|_| Replica::new()).collect();
+        state.replicas = (0..plan.replicas).map(|_| Replica::default()).collect();
         scene::set_up(state, plan);
         script::begin(state, plan);
         (0..plan.replicas).for_each(|place| Replica::start(state, place));

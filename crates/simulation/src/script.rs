@@ -269,7 +269,8 @@ fn pod(state: &mut State, place: usize, number: u32, template: String) {
         let old = Key::new(Kind::Pod, namespace, &format!("{name}-{number}"));
         by_hand(state, Verb::Delete, &old, json!({}));
         let started = crate::cluster::seconds(state.time());
-        let status = json!({"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {"startedAt": started}}}]});
+        let status =
+            json!({"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {"startedAt": started}}}]});
         let key = Key::new(Kind::Pod, namespace, &format!("{name}-{}", number + 1));
         scene::create(state, &key, json!({"spec": spec, "status": status}));
         let generation = state.store.get(&deployment).map(|it| it["metadata"]["generation"].clone()).unwrap_or_default();

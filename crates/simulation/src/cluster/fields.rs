@@ -27,13 +27,13 @@ pub fn apply(object: &mut Value, wanted: &Value, manager: &str, now: jiff::Times
             place[format!("f:{name}")] = json!({});
         }
     }
-    put_entry(object, manager, "Apply", owned, now);
+    put_entry(object, manager, "Apply", &owned, now);
 }
 
 /// Somebody updated the object.
 pub fn note_update(object: &mut Value, manager: &str, now: jiff::Timestamp) {
     if object["kind"] == json!("Secret") || object["type"].is_string() {
-        put_entry(object, if manager.is_empty() { "somebody" } else { manager }, "Update", json!({}), now);
+        put_entry(object, if manager.is_empty() { "somebody" } else { manager }, "Update", &json!({}), now);
     }
 }
 
@@ -65,15 +65,15 @@ fn owned(object: &Value, manager: &str) -> Vec<(&'static [&'static str], String)
     let entry = entries.into_iter().find(|entry| entry["manager"] == json!(manager) && entry["operation"] == json!("Apply"));
     let Some(entry) = entry else { return Vec::new() };
     let in_map = |path: &'static [&'static str]| {
-        let steps = path.iter().map(|step| format!("f:{step}"));
-        let fields = steps.fold(Some(&entry["fieldsV1"]), |place, step| place.and_then(|place| place.get(step)));
+        let mut steps = path.iter().map(|step| format!("f:{step}"));
+        let fields = steps.try_fold(&entry["fieldsV1"], |place, step| place.get(step));
         let names = fields.and_then(Value::as_object).into_iter().flat_map(Map::keys);
         names.filter_map(|name| name.strip_prefix("f:")).map(move |name| (path, name.to_owned())).collect::<Vec<_>>()
     };
     MAPS.into_iter().flat_map(in_map).collect()
 }
 
-fn put_entry(object: &mut Value, manager: &str, operation: &str, fields: Value, now: jiff::Timestamp) {
+fn put_entry(object: &mut Value, manager: &str, operation: &str, fields: &Value, now: jiff::Timestamp) {
     let entry = json!({
         "manager": manager, "operation": operation, "apiVersion": "v1",
         "time": seconds(now), "fieldsType": "FieldsV1", "fieldsV1": fields,

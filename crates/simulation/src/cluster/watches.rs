@@ -47,7 +47,9 @@ impl Watches {
         let id = watches.opened;
         watches.open.push(Watch { id, replica, operation: operation.clone(), sender, last: 0, count: 0 });
         let kind = operation.key.kind;
-        state.history.note(state.now(), || format!("    replica {replica} watches {kind:?} from version {}: watch {id}", operation.from));
+        state
+            .history
+            .note(state.now(), || format!("    replica {replica} watches {kind:?} from version {}: watch {id}", operation.from));
         for change in &missed {
             Self::tell(state, id, change);
         }

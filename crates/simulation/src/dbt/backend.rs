@@ -37,12 +37,7 @@ pub struct SimulatedConnector {
 }
 
 impl Connector for SimulatedConnector {
-    fn connect(
-        &self,
-        _: &Connection,
-        credential: &TokenString,
-        limiter: Arc<Limiter>,
-    ) -> Result<Arc<dyn Backend>, ConnectError> {
+    fn connect(&self, _: &Connection, credential: &TokenString, limiter: Arc<Limiter>) -> Result<Arc<dyn Backend>, ConnectError> {
         let uid = credential_uid(credential).ok_or(ConnectError::CredentialUnusable)?;
         Ok(Arc::new(SimulatedBackend { world: self.world.clone(), replica: self.replica, limiter, uid }))
     }
@@ -179,12 +174,11 @@ impl Backend for SimulatedBackend {
     async fn list(&self) -> Exchanged<Vec<Token>> {
         self.exchange("list", String::new(), Way::DbtRead, |state| {
             let mut tokens = state.dbt.list();
-            if let Some(place) = state.script.left_out_of_a_list(tokens.len(), state.now()) {
-                if tokens[place].id != ADMIN {
-                    state.judge.note_late();
-                    state.coverage.note_beside("token left out of a list");
-                    tokens.remove(place);
-                }
+            let left_out = state.script.left_out_of_a_list(tokens.len(), state.now());
+            if let Some(place) = left_out.filter(|place| tokens[*place].id != ADMIN) {
+                state.judge.note_late();
+                state.coverage.note_beside("token left out of a list");
+                tokens.remove(place);
             }
             Ok(tokens)
         })
