@@ -35,6 +35,10 @@ fn of_object(state: &State, truth: &Truth) -> Option<String> {
     if condition(object, "Rotating") != "False" {
         return Some(format!("{name} is being rotated, or will be: {}", told(object)));
     }
+    let asked = &object["metadata"]["annotations"][format!("{PREFIX}/rotate-at")];
+    if asked.is_string() && *asked != status["lastHandledRotateAt"] {
+        return Some(format!("{name} waits for a rotation that was asked for: {}", told(object)));
+    }
     let ledger = &status["ledger"];
     if ledger["next"].is_object() || ledger["retiring"].as_array().is_some_and(|retiring| !retiring.is_empty()) {
         return Some(format!("{name} has something under way: {ledger} {}", status["retiringTokens"]));
