@@ -10,10 +10,15 @@ const UNITS: [(char, u64, usize); 4] = [('d', 86_400, 4), ('h', 3_600, 5), ('m',
 
 /// A string is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a duration")]
+#[error("{:?} is not a duration", shown(.text))]
 pub struct NotADuration {
     /// The string.
     pub text: String,
+}
+
+/// As much of it as a message repeats: more than the longest duration has.
+fn shown(text: &str) -> &str {
+    text.char_indices().nth(48).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Reads a duration.

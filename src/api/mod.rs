@@ -13,6 +13,8 @@ mod desired_rotation;
 pub mod duration;
 #[cfg(test)]
 mod edits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod manifests;
 mod schema;

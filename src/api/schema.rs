@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 /// [`crate::api::duration::parse`] accepts the same strings.
 pub(crate) const DURATION_PATTERN: &str = "^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$";
 
+/// The form of a time zone's name. Whether there is one of that name is judged by [`crate::api::desired`].
+pub(crate) const TIME_ZONE_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$";
+
 const DURATION_MESSAGE: &str = "write whole numbers with the units d, h, m, s in this order, for example 90d, 12h or 1h30m";
 
 /// Seconds of an hour and of a day, for the bounds of durations.

@@ -10,6 +10,8 @@ pub mod consumers;
 pub mod events;
 pub mod failure;
 pub mod finalizer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ledger;
 mod managed_fields;
 mod merge_patch;

@@ -305,7 +305,7 @@ fn reference_of(metadata: &ObjectMeta) -> Option<SlotReference> {
 }
 
 /// One name a serial, so that creating it is what reserves it.
-fn slot_name(belonging: &Belonging, serial: Serial) -> String {
+pub(super) fn slot_name(belonging: &Belonging, serial: Serial) -> String {
     format!("slot-{}-{serial}-{}", belonging.owner.uid, digest(&belonging.installation))
 }
 

@@ -13,6 +13,8 @@ pub mod desired;
 pub mod effect;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gate;
 pub mod grant;
 pub mod identity;

@@ -46,7 +46,7 @@ pub struct RotationWindow {
     #[schemars(
         length(min = 1, max = 64),
         transform = rule(
-            "self != 'Local' && self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')",
+            format!("self != 'Local' && self.matches('{}')", schema::TIME_ZONE_PATTERN),
             "timeZone takes an IANA name such as Europe/Berlin or UTC"
         )
     )]

@@ -9,6 +9,8 @@ mod classify;
 mod convert;
 mod credential;
 mod endpoints;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod held;
 mod http;
 mod limiter;

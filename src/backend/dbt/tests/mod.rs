@@ -6,6 +6,7 @@ mod lies;
 mod memory;
 mod operations;
 mod paging;
+mod properties;
 mod raw;
 mod server;
 mod transport;
