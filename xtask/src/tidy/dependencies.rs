@@ -8,8 +8,14 @@ use super::Violation;
 pub(super) const REASONS: &str = "docs/dependencies.md";
 
 /// The manifests of the workspace and of the Go modules.
-pub(super) const MANIFESTS: [&str; 5] =
-    ["Cargo.toml", "crates/planner/Cargo.toml", "crates/emulator/Cargo.toml", "crates/simulation/Cargo.toml", "xtask/Cargo.toml"];
+pub(super) const MANIFESTS: [&str; 6] = [
+    "Cargo.toml",
+    "crates/planner/Cargo.toml",
+    "crates/emulator/Cargo.toml",
+    "crates/simulation/Cargo.toml",
+    "xtask/Cargo.toml",
+    "fuzz/Cargo.toml",
+];
 pub(super) const GO_MODULES: [&str; 2] = ["tests/control-plane/go.mod", "tests/helm/go.mod"];
 
 /// Checks the reasons against manifests and Go modules, each given as its text.

@@ -1,0 +1,5 @@
+//! Bodies of dbt's answers.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dbt_token_operator::backend::dbt::fuzzing::answer(input));

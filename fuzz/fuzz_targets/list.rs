@@ -1,0 +1,5 @@
+//! Lists in pages.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dbt_token_operator::backend::dbt::fuzzing::list(input));

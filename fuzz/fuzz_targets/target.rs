@@ -1,0 +1,5 @@
+//! Metadata of the Secret that users named.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dbt_token_operator::cluster::fuzzing::target(input));

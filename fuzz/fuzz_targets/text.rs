@@ -1,0 +1,5 @@
+//! Messages of others, cut.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| dbt_token_operator::cluster::fuzzing::text(input));
