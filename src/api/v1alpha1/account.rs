@@ -312,7 +312,8 @@ pub struct AccountLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 5000))]
     pub requests_per_minute: Option<i32>,
-    /// Tokens that may be created per hour. A fifth is kept back for repairs. Default: 200.
+    /// Tokens that may be created per hour. A fifth is kept back for repairs, and a fifth of the rest for namespaces that
+    /// made few lately. Default: 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub mints_per_hour: Option<i32>,

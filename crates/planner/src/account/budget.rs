@@ -17,8 +17,11 @@ use crate::observation::{Allowance, Budget, TokenLimit};
 /// The budget is counted over this time.
 pub const BUDGET_WINDOW: Duration = Duration::from_secs(3600);
 
-/// One part in so many is kept back for repairs.
+/// One part in so many is kept back for repairs, and of the rest for namespaces that made little lately.
 const RESERVED_PART: u32 = 5;
+
+/// So many namespaces shall find something in what is kept back for them.
+const NEWCOMERS: u32 = 8;
 
 /// A token that was made, for the budget.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,13 +89,32 @@ pub fn creations(list: &TokenList, installation: &Installation, owners: &[OwnerC
 /// Whether a namespace may make a token now. `creations` may hold older ones, which do not count; `rivals` is how many
 /// other namespaces want a token at this time.
 ///
-/// While several namespaces wait, none may go over its equal share of the ordinary part; alone, it may use all of it.
+/// While several namespaces wait, none may go over its equal share of the ordinary part. Alone, it may use all of it but
+/// what is kept back for others: whoever edits or rotates in a loop would otherwise leave nothing for those who come later.
 pub fn budget(limit: u32, creations: &Creations, namespace: &str, rivals: usize, now: Timestamp) -> Budget {
     let all = counting(&creations.all, now);
     let own = counting(creations.of_namespace(namespace), now);
     let ordinary = limit.saturating_sub(reserve(limit));
-    let free_at = [free_at(all, ordinary), free_at(own, share(ordinary, rivals))].into_iter().flatten().max();
+    let kept = kept_for_newcomers(ordinary);
+    let free_at = [
+        free_at(all, ordinary),
+        free_at(own, share(ordinary, rivals)),
+        // Either there is more than what is kept back, or the namespace is one that it is kept back for.
+        free_at(all, ordinary - kept).and_then(|all_at| free_at(own, newcomers_own(kept)).map(|own_at| own_at.min(all_at))),
+    ];
+    let free_at = free_at.into_iter().flatten().max();
     Budget { ordinary: allowance(limit, free_at), repair: allowance(limit, self::free_at(all, limit)) }
+}
+
+/// How much of the ordinary part is kept back for namespaces that made little lately; nothing of a small one, which would
+/// be of no use to anybody.
+fn kept_for_newcomers(ordinary: u32) -> u32 {
+    ordinary / RESERVED_PART
+}
+
+/// How many tokens a namespace may have made lately and still use what is kept back.
+fn newcomers_own(kept: u32) -> u32 {
+    kept.div_ceil(NEWCOMERS)
 }
 
 /// How much is kept back for repairs; at least one token, unless that would leave nothing.
@@ -216,6 +238,26 @@ mod tests {
         check(10, &mine[..3], 2, (Some(3560), None));
         check(10, &[(40, "other"), (30, "other")], 2, (None, None));
         check(10, &[], 12, (None, None));
+    }
+
+    #[test]
+    fn whoever_comes_late_finds_something_all_the_same() {
+        let made = |count: i64, oldest: i64, by: &'static str| (0..count).map(move |number| (oldest - number, by));
+        let alone = |count| made(count, 1000, "mine").collect::<Vec<_>>();
+        let late = |own| made(39, 1000, "greedy").chain(made(own, 500, "mine")).collect::<Vec<_>>();
+        let crowd = |others| made(39, 1000, "greedy").chain(made(others, 500, "others")).collect::<Vec<_>>();
+        // Of 60 are 12 for repairs, and 9 of the other 48 for others, at most 2 for each.
+        check(60, &alone(38), 0, (None, None));
+        check(60, &alone(39), 0, (Some(2600), None));
+        check(60, &late(0), 0, (None, None));
+        check(60, &late(1), 0, (None, None));
+        check(60, &late(2), 0, (Some(2602), None));
+        check(60, &crowd(8), 0, (None, None));
+        check(60, &crowd(9), 0, (Some(2600), None));
+        // Its own may be the first to be too old to count.
+        check(60, &[made(2, 3000, "mine").collect(), crowd(0)].concat(), 0, (Some(600), None));
+        // A small budget is nobody's but the first one's.
+        check(5, &alone(3), 0, (None, None));
     }
 
     #[test]
