@@ -171,6 +171,12 @@ async fn the_chart_grants_its_rule_files_and_nobody_else_a_status(_: &Scene) {
         assert_eq!(role["rules"], rules(file));
     }
     assert_eq!(others.len(), 3);
+    // Those that the tests of tenants bind, by the same files.
+    for (name, file) in [("x-dbt-token-operator-view", "view-rules.yaml"), ("x-dbt-token-operator-edit", "edit-rules.yaml")] {
+        let role = others.iter().find(|role| role["metadata"]["name"] == name).expect("the role is there");
+        assert_eq!(role["rules"], crate::support::stage::rules(&format!("users/{file}")), "{name}");
+        assert_eq!(role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true", "{name}");
+    }
     for rule in others.iter().flat_map(|role| role["rules"].as_array().expect("rules")) {
         let reads = words(&rule["verbs"]).iter().all(|verb| ["get", "list", "watch"].contains(verb));
         let says = |end: &str| words(&rule["resources"]).iter().any(|resource| resource.ends_with(end));
@@ -308,8 +314,7 @@ fn granted(file: &str) -> BTreeSet<Right> {
 }
 
 fn rules(file: &str) -> Value {
-    let path = Path::new(&chart("dbt-token-operator")).join("files/rbac").join(file);
-    parse(&std::fs::read_to_string(path).expect("the chart ships the operator's rules"))
+    crate::support::stage::rules(&format!("rbac/{file}"))
 }
 
 fn words(list: &Value) -> Vec<&str> {

@@ -13,6 +13,7 @@ mod dry_run;
 mod faults;
 mod fleet;
 mod handover;
+mod hostile;
 mod leadership;
 mod lifecycle;
 mod manifests;
@@ -60,6 +61,7 @@ fn cases() -> Vec<Case> {
         adoption::cases(),
         leadership::cases(),
         handover::cases(),
+        hostile::cases(),
         counts::cases(),
         restart::cases(),
         dry_run::cases(),

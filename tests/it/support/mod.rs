@@ -9,5 +9,6 @@ pub mod operator;
 pub mod relay;
 pub mod scene;
 pub mod stage;
+pub mod tenant;
 pub mod wait;
 pub mod world;

@@ -252,7 +252,13 @@ fn lines(items: &[impl serde::Serialize]) -> String {
     items.iter().map(|item| serde_json::to_string(item).expect("plain JSON") + "\n").collect()
 }
 
-fn find(conditions: &[Condition], generation: Option<i64>, kind: &str, status: &str, reason: &str) -> Result<Condition, String> {
+pub(super) fn find(
+    conditions: &[Condition],
+    generation: Option<i64>,
+    kind: &str,
+    status: &str,
+    reason: &str,
+) -> Result<Condition, String> {
     let found = conditions.iter().find(|condition| condition.type_ == kind);
     let fits = |condition: &&Condition| {
         condition.status == status && condition.reason == reason && condition.observed_generation == generation

@@ -100,6 +100,12 @@ impl Stage {
         &self.kubeconfig
     }
 
+    /// A client of a ServiceAccount, which must exist, with a token as pods have it.
+    pub async fn client_of(&self, namespace: &str, account: &str) -> Client {
+        let make = || self.ground.with_plane(|plane| plane.kubeconfig_for_service_account(namespace, account));
+        client(&tokio::task::block_in_place(make).expect("the ServiceAccount is there")).await
+    }
+
     /// The name by which the API server knows the operator.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{ACCOUNT}", self.namespace)
@@ -158,7 +164,7 @@ impl Stage {
     pub fn grant(&self, file: &str) {
         let described = self.kubectl(&["get", "clusterrole", &self.namespace, "-o", "json"]).expect("it is there");
         let role: serde_json::Value = serde_json::from_str(&described).expect("JSON");
-        let further = rules(file);
+        let further = rules(&format!("rbac/{file}"));
         let all = [&role["rules"], &further].map(|rules| rules.as_array().expect("rules").clone()).concat();
         let patch = json!({"rules": all}).to_string();
         self.kubectl(&["patch", "clusterrole", &self.namespace, "--type=merge", "-p", &patch]).expect("an admin may");
@@ -211,16 +217,17 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn rules(file: &str) -> serde_json::Value {
-    let path = repository().join("charts/dbt-token-operator/files/rbac").join(file);
-    let text = std::fs::read_to_string(&path).expect("the chart ships the operator's rules");
+/// Rules that the chart ships, by the path below its files.
+pub fn rules(file: &str) -> serde_json::Value {
+    let path = repository().join("charts/dbt-token-operator/files").join(file);
+    let text = std::fs::read_to_string(&path).expect("the chart ships the rules");
     serde_yaml::from_str(&text).expect("a list of rules")
 }
 
 /// What the chart grants: the rules are the very files that it ships.
 fn rights(namespace: &str) -> Vec<serde_json::Value> {
     let rbac = "rbac.authorization.k8s.io/v1";
-    let role = |kind: &str, metadata: &serde_json::Value, file: &str| json!({"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules(file)});
+    let role = |kind: &str, metadata: &serde_json::Value, file: &str| json!({"apiVersion": rbac, "kind": kind, "metadata": metadata, "rules": rules(&format!("rbac/{file}"))});
     let binding = |kind: &str, metadata: &serde_json::Value, role: &str| {
         json!({
             "apiVersion": rbac, "kind": kind, "metadata": metadata,
