@@ -129,6 +129,11 @@ impl Storm {
         Self { dice, weather, until, calls: BTreeMap::new() }
     }
 
+    /// Whether anything goes wrong now.
+    pub fn is_raging(&self, now: u64) -> bool {
+        now < self.until && self.weather.permille > 0
+    }
+
     /// What the next call of this subject meets.
     pub fn strike(&mut self, subject: impl Hash, way: Way, now: u64) -> Strike {
         let subject = self.dice.about(subject).u64(..);

@@ -179,6 +179,19 @@ async fn lists_lie_in_many_ways() {
 }
 
 #[tokio::test]
+async fn a_created_token_is_called_another_one() {
+    let world = World::start().await;
+    let fault = Fault::OtherToken { id: 7, uid: Some("another".to_owned()) };
+    world.dbt.add_fault(Rule::new(fault).on("POST", TOKENS).times(1));
+    let before = world.dbt.tokens().len();
+    let told = world.create(json!({ "name": "new" })).await;
+    assert_eq!((&told["id"], &told["uid"]), (&json!(7), &json!("another")));
+    let made = world.dbt.tokens();
+    assert_eq!(made.len(), before + 1);
+    assert!(made.iter().all(|token| token.id.0 != 7 && token.uid != "another"));
+}
+
+#[tokio::test]
 async fn bodies_break_in_many_ways() {
     let world = World::start().await;
     let path = world.v3(TOKENS);

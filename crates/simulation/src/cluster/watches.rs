@@ -87,7 +87,7 @@ impl Watches {
 
     fn tell(state: &mut State, id: u64, change: &Change) {
         let now = state.now();
-        let is_stormy = now < state.storm.until;
+        let is_stormy = state.storm.is_raging(now);
         let Some(watch) = state.watches.open.iter_mut().find(|watch| watch.id == id) else { return };
         let Some(line) = line(&watch.operation, change) else { return };
         watch.count += 1;
