@@ -14,7 +14,7 @@ pub fn cases() -> Vec<Case> {
 /// A Secret that says of itself what the operator's slot of the victim says, in the tenant's namespace.
 fn forged_slot(scene: &Scene, tenant: &Tenant, victim: &Victim, owner: &str) -> Value {
     let prefix = "tokens.dbt-operator.dev";
-    let slot = json!({
+    json!({
         "apiVersion": "v1", "kind": "Secret", "type": format!("{prefix}/slot"), "immutable": true,
         "metadata": {
             "name": format!("slot-{owner}-1-00000000"), "namespace": tenant.namespace,
@@ -32,8 +32,7 @@ fn forged_slot(scene: &Scene, tenant: &Tenant, victim: &Victim, owner: &str) -> 
             },
         },
         "stringData": {"token": victim.string},
-    });
-    slot
+    })
 }
 
 /// A Secret that says of itself that the operator made it for an object, and put the victim's token into it.

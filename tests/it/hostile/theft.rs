@@ -1,6 +1,6 @@
 //! Secrets and tokens of others, taken by name, by a string, or by a lie about a string.
 
-use dbt_cloud_emulator::{IssuedToken, StringFormat, TokenId};
+use dbt_cloud_emulator::{Grant, IssuedToken, SeedToken, StringFormat, TokenId};
 use serde_json::{Value, json};
 
 use super::{Victim, by_hand, connect, name_in_dbt, runner, writes_to};
@@ -69,10 +69,8 @@ async fn no_string_and_no_lie_about_one_takes_a_token(scene: &Scene) {
     connect(scene, &[&tenant]).await;
     let victim = Victim::publish(scene, "victim").await;
     let (of_others, own) = (by_hand(scene), by_hand(scene));
-    let old = scene.dbt.add_token(dbt_cloud_emulator::SeedToken {
-        grants: vec![dbt_cloud_emulator::Grant::new("job_runner").in_project(700)],
-        ..dbt_cloud_emulator::SeedToken::new("old", &[]).in_format(StringFormat::Legacy)
-    });
+    let old = SeedToken::new("old", &[Grant::new("job_runner").in_project(700)]).in_format(StringFormat::Legacy);
+    let old = scene.dbt.add_token(old);
     let around = |string: &str| format!("{}{}", &string[..12], "x".repeat(43));
     let admin = scene.dbt.admin_token();
     let credential = TokenId(scene.id_of(admin));
