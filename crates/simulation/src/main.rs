@@ -33,6 +33,9 @@ struct Arguments {
     /// Run every seed twice, and say how many came to something else
     #[arg(long)]
     twice: bool,
+    /// Do not look for the smallest plan that still breaks what a seed broke
+    #[arg(long)]
+    brief: bool,
     /// Print the history of the first seed, whatever it comes to
     #[arg(long)]
     history: bool,
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     }
     let started = Instant::now();
     let sum = run_all(&arguments);
-    if let Some((seed, violation)) = sum.failed.first() {
+    if let Some((seed, violation)) = sum.failed.first().filter(|_| !arguments.brief) {
         explain(&Plan::of(*seed, arguments.objects), violation);
     }
     for (seed, violation) in &sum.failed {

@@ -84,7 +84,10 @@ pub(super) const LEVELS: [Level; 3] = [
         runs: &["crates/planner/src/", "src/"],
         build: &["build", "--profile", "simulation", "-p", "dbt-token-simulation"],
         program: "dbt-token-simulation",
-        arguments: |asked| vec!["--seeds".to_owned(), asked.seeds.to_string()],
+        arguments: |asked| {
+            let flags = ["--partial", "--brief", "--seeds"].map(str::to_owned);
+            flags.into_iter().chain([asked.seeds.to_string()]).collect()
+        },
         repeats_itself: true,
         limit: Duration::from_secs(15 * 60),
     },
