@@ -60,19 +60,14 @@ enum Work {
     Helm,
 }
 
-/// As many runs as a minute has room for on two cores; `cargo xtask simulate` runs any number.
-const SIMULATION: [&str; 9] =
-    ["run", "--locked", "--profile", "simulation", "-p", "dbt-token-simulation", "--", "--seeds=400", "--partial"];
-
 /// The quickest first, as far as one does not build on another.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 6] = [
     Step { name: "format", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Step { name: "lints", work: Work::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]) },
     Step { name: "tidy", work: Work::Tidy },
     Step { name: "control plane", work: Work::ControlPlane },
     Step { name: "helm", work: Work::Helm },
     Step { name: "tests", work: Work::Cargo(&["test", "--workspace", "--locked"]) },
-    Step { name: "simulation", work: Work::Cargo(&SIMULATION) },
 ];
 
 /// Runs every check and prints how long each took.
