@@ -5,6 +5,7 @@ use std::fmt;
 
 use dbt_token_planner::grant::GrantRows;
 use dbt_token_planner::identity::TokenId;
+use dbt_token_planner::mark::Mark;
 use serde_json::Value;
 
 use crate::cluster::{Change, Key, Kind, Operation, Store, Verb};
@@ -20,7 +21,7 @@ const ROUNDING: u64 = 2_000;
 /// The hour of the budget, in milliseconds.
 const HOUR: u64 = 3_600_000;
 
-/// One published, three retiring and one attempted.
+/// One published and three retiring, beside the one that is made.
 const MOST_STORED: usize = 5;
 
 /// Writes for each object in one run, beyond which something goes round in circles.
@@ -233,15 +234,15 @@ impl Judge {
         let now = state.now();
         let Some(stored) = state.dbt.tokens.get(&id) else { return };
         let name = stored.token.name.clone();
-        let owner = stored.token.mark.as_ref().filter(|mark| mark.installation.as_str() == INSTALLATION);
-        let owner = owner.map(|mark| mark.owner.to_string());
-        let stored_strings = owner.as_ref().map_or(0, |owner| stored_strings(state, owner));
+        let mark = stored.token.mark.as_ref().filter(|mark| mark.installation.as_str() == INSTALLATION);
+        let others = mark.map_or(0, |mark| stored_strings_beside(state, mark));
+        let is_marked = mark.is_some();
         let judge = &mut state.judge;
-        if owner.is_none() {
+        if !is_marked {
             judge.broken(Promise::P3, format!("token {id} is made without a mark: {name}"));
         }
-        if stored_strings >= MOST_STORED {
-            judge.broken(Promise::P3, format!("token {id} is made beside {stored_strings} living ones: {name}"));
+        if others >= MOST_STORED {
+            judge.broken(Promise::P3, format!("token {id} is made beside {others} living ones: {name}"));
         }
         let is_first = judge.names.insert(name.clone());
         if !is_first && judge.replicas == 1 && judge.excused == 0 {
@@ -344,11 +345,14 @@ pub fn uid_of(state: &State, truth: &Truth) -> Option<String> {
     state.store.get(&truth.key).and_then(|token| token["metadata"]["uid"].as_str()).map(str::to_owned)
 }
 
-/// How many living tokens of an owner have their string in a slot.
-fn stored_strings(state: &State, owner: &str) -> usize {
+/// How many living tokens of an owner have their string in a slot, but for the slot of this serial: two processes that
+/// both lead may each make a token of one serial, of which the slot takes one, and that is judged by its name.
+fn stored_strings_beside(state: &State, mark: &Mark) -> usize {
     let slots = state.store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE);
-    let ids = slots.filter(|(_, slot)| slot["metadata"]["labels"][format!("{PREFIX}/owner-uid")] == serde_json::json!(owner));
-    let ids = ids.filter(|(_, slot)| slot["data"]["token"].is_string());
+    let owner = serde_json::json!(mark.owner.to_string());
+    let ids = slots.filter(|(_, slot)| slot["metadata"]["labels"][format!("{PREFIX}/owner-uid")] == owner);
+    let other = |key: &Key| !key.name.contains(&format!("-{}-", mark.serial));
+    let ids = ids.filter(|(key, slot)| other(key) && slot["data"]["token"].is_string());
     let ids = ids.filter_map(|(_, slot)| slot["metadata"]["annotations"][format!("{PREFIX}/token-id")].as_str()?.parse().ok());
     ids.filter(|id| state.dbt.is_active(TokenId(*id))).count()
 }

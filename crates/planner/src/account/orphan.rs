@@ -119,9 +119,13 @@ impl Judge<'_> {
     /// A token with our mark whose owner the watch does not show, and which was not let go on purpose.
     fn stray(&self, token: &Token) -> Fate {
         let Some(mark) = &token.mark else { return Fate::Keep };
-        let slots = || self.observation.slots.iter().filter(|slot| slot.owner == mark.owner);
-        // Its slot comes first: an empty one must be closed before the token goes, a filled one decides by itself.
-        if slots().any(|slot| slot.slot.serial == mark.serial || slot.slot.token() == Some(token.id)) {
+        // Its slot comes first: an empty one must be closed before the token goes, and the one that holds it decides by
+        // itself. One that holds another token says nothing: a creation whose answer was lost may land after a second one.
+        let concerns = |slot: &AccountSlot| match slot.slot.token() {
+            None => slot.slot.serial == mark.serial,
+            Some(held) => held == token.id,
+        };
+        if self.observation.slots.iter().any(|slot| slot.owner == mark.owner && concerns(slot)) {
             return Fate::Keep;
         }
         // A use that dbt saw stands for a workload that still holds the string, so it starts the wait anew.
@@ -321,5 +325,12 @@ mod tests {
         check("may live", Case { life: Some(OwnerLife::MayLive), ..case() }, "");
         check("not read", Case { life: None, ..case() }, "read owner");
         check("of another serial", Case { slots: vec![filled_slot("o1", 6, 2)], ..case() }, "revoke 1");
+    }
+
+    #[test]
+    fn a_creation_that_landed_late_goes_though_another_token_of_its_serial_was_let_go() {
+        let late = |slot| Case { tokens: vec![made(DAY), marked(2, "o1", 5)], slots: vec![slot], ..Case::default() };
+        check("beside a record", late(record_of("o1", 5, 2)), "revoke 1");
+        check("beside its own record", late(record_of("o1", 5, 1)), "");
     }
 }
