@@ -161,11 +161,11 @@ impl Watched for Caches {
     }
 
     fn accounts(&self) -> Vec<Arc<DbtAccount>> {
-        self.accounts.state()
+        in_order(self.accounts.state())
     }
 
     fn tokens(&self) -> Vec<Arc<ServiceToken>> {
-        self.tokens.state()
+        in_order(self.tokens.state())
     }
 
     fn tokens_of(&self, account: &str) -> Vec<Arc<ServiceToken>> {
@@ -177,12 +177,19 @@ impl Watched for Caches {
     }
 
     fn held(&self) -> Vec<(TokenId, String)> {
-        self.targets.state().iter().filter_map(|secret| held_by(secret)).collect()
+        in_order(self.targets.state()).iter().filter_map(|secret| held_by(secret)).collect()
     }
 
     fn secret_version(&self, name: &str) -> Option<String> {
         self.secrets.get(&ObjectRef::new(name).within(&self.namespace))?.metadata.resource_version.clone()
     }
+}
+
+/// By namespace and name: a store keeps its objects in no order.
+pub(super) fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
+    objects.sort_by_cached_key(|object| key(object));
+    objects
 }
 
 fn held_by(secret: &SecretMetadata) -> Option<(TokenId, String)> {

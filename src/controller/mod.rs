@@ -8,12 +8,12 @@ mod failure;
 mod leader;
 mod observe;
 mod outbox;
+mod queue;
 mod reconcile;
 mod retry;
 mod start;
 mod watches;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -24,14 +24,13 @@ use dbt_token_planner::report::Event;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 
 pub use leader::Leadership;
 pub use start::{Options, StartError, start};
 
-use crate::account::{Accounts, Affected, Change, Connector, DbtConnector, Surroundings};
+use crate::account::{Accounts, Affected, Change, Connector, DbtConnector, Surroundings, Watched};
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 use crate::backend::dbt::{Meter, Now, Timing};
 use crate::clock::Clock;
@@ -47,15 +46,13 @@ use crate::metrics::Metrics;
 use cache::Caches;
 use expect::Expect;
 use outbox::Outbox;
+use queue::Look;
 use retry::Memories;
 use watches::Triggers;
 
 /// How long work that is under way may go on after the process was asked to stop: less than the grace period of the
 /// chart, so that an effect in flight is finished rather than cut off.
 const SHUTDOWN: Duration = Duration::from_secs(20);
-
-/// Changes that come so close together are one look.
-const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// How long work on one object may take: longer than all time-outs of the calls that one look makes one after the other.
 const LONGEST_WORK: Duration = Duration::from_secs(5 * 60);
@@ -186,6 +183,7 @@ pub async fn run(
         tokio::time::sleep(SHUTDOWN).await;
     };
     tokio::select! {
+        biased;
         () = waking => tracing::error!("the accounts ended"),
         () = filling => tracing::error!("the watches ended"),
         () = work => {
@@ -235,8 +233,8 @@ async fn wake(context: Arc<Context>, triggers: Triggers) {
     let mut changes = pin!(context.accounts.changes());
     while let Some(change) = changes.next().await {
         let Some(Change { account, affected }) = change else {
-            context.caches.accounts.state().iter().for_each(|account| watches::trigger(&triggers.accounts, &**account));
-            context.caches.tokens.state().iter().for_each(|token| watches::trigger(&triggers.tokens, &**token));
+            context.caches.accounts().iter().for_each(|account| watches::trigger(&triggers.accounts, &**account));
+            context.caches.tokens().iter().for_each(|token| watches::trigger(&triggers.tokens, &**token));
             continue;
         };
         watches::send(&triggers.accounts, ObjectRef::new(&account));
@@ -271,59 +269,36 @@ async fn lead(
         leadership.gained().await;
     };
     tokio::select! {
+        biased;
         () = ready => {}
         () = stop.clone() => return,
     }
     tracing::info!("this process leads");
     // What another leader did until now shows in readings that begin from now on.
     let _first = context.leads_since.set(context.clock.now());
+    let tokens = |token| reconcile_token(context.clone(), token);
+    let accounts = |account| reconcile_account(context.clone(), account);
     futures::join!(
-        work_on(context.clone(), context.caches.tokens.clone(), token_queue, concurrency, stop.clone(), reconcile_token),
-        work_on(context.clone(), context.caches.accounts.clone(), account_queue, concurrency, stop, reconcile_account),
+        queue::work(token_queue, concurrency, stop.clone(), tokens),
+        queue::work(account_queue, concurrency, stop, accounts),
     );
 }
 
-/// One queue: the same object is never worked on twice at once.
-async fn work_on<K, Work>(
-    context: Arc<Context>,
-    store: kube::runtime::reflector::Store<K>,
-    queue: UnboundedReceiver<ObjectRef<K>>,
-    concurrency: u16,
-    stop: impl Future<Output = ()> + Send + 'static,
-    work: fn(Arc<Context>, Arc<K>) -> Work,
-) where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    Work: Future<Output = Action> + Send + 'static,
-{
-    let queue = queue.map(Ok::<_, Infallible>).take_until(stop);
-    let run = move |object, context| work(context, object).map(Ok::<_, Infallible>).boxed();
-    let never = |_: Arc<K>, error: &Infallible, _| match *error {};
-    let config = Config::default().debounce(DEBOUNCE).concurrency(concurrency);
-    applier(run, never, context, store, queue, config)
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::debug!(%error, "an object is gone");
-            }
-        })
-        .await;
+async fn reconcile_token(context: Arc<Context>, token: ObjectRef<ServiceToken>) -> Look {
+    limited(&token.name, token.namespace.as_deref(), reconcile::reconcile(&context, &token)).await
 }
 
-async fn reconcile_token(context: Arc<Context>, token: Arc<ServiceToken>) -> Action {
-    let reference = ObjectRef::from_obj(&*token);
-    limited(&token.name_any(), token.namespace(), reconcile::reconcile(&context, &reference)).await
-}
-
-async fn reconcile_account(context: Arc<Context>, account: Arc<DbtAccount>) -> Action {
-    limited(&account.name_any(), None, reconcile::reconcile_account(&context, &account)).await
+async fn reconcile_account(context: Arc<Context>, account: ObjectRef<DbtAccount>) -> Look {
+    limited(&account.name, None, reconcile::reconcile_account(&context, &account)).await
 }
 
 /// Work that does not end is given up, as a crash would do, and begun anew: the object would never be looked at otherwise.
-async fn limited(name: &str, namespace: Option<String>, work: impl Future<Output = Action>) -> Action {
+async fn limited(name: &str, namespace: Option<&str>, work: impl Future<Output = Look>) -> Look {
     match tokio::time::timeout(LONGEST_WORK, work).await {
-        Ok(action) => action,
+        Ok(look) => look,
         Err(_) => {
             tracing::error!(resource.namespace = namespace, resource.name = name, "work did not end and is begun anew");
-            Action::requeue(AGAIN)
+            Look::After(AGAIN)
         }
     }
 }
@@ -336,9 +311,9 @@ mod tests {
     async fn work_that_does_not_end_is_begun_anew() {
         let short = async {
             tokio::time::sleep(LONGEST_WORK / 2).await;
-            Action::await_change()
+            Look::OnChange
         };
-        assert_eq!(limited("short", None, short).await, Action::await_change());
-        assert_eq!(limited("endless", None, std::future::pending()).await, Action::requeue(AGAIN));
+        assert_eq!(limited("short", None, short).await, Look::OnChange);
+        assert_eq!(limited("endless", None, std::future::pending()).await, Look::After(AGAIN));
     }
 }

@@ -9,7 +9,6 @@ use dbt_token_planner::observation::{Account, TroubleKind};
 use dbt_token_planner::plan::{Plan, Step, Wait, plan};
 use dbt_token_planner::{conclude, interlock};
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
@@ -18,6 +17,7 @@ use super::execute::{self, Done, Reported};
 use super::expect::Expect;
 use super::failure;
 use super::observe::{Seen, observe};
+use super::queue::Look;
 use super::retry::Failure;
 use crate::account::Wants;
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
@@ -45,35 +45,35 @@ const ACCOUNT_RETRY: Duration = Duration::from_secs(10);
 const LEASE_RETRY: Duration = Duration::from_secs(5);
 
 /// Works on one object until there is nothing to do now, and says when to look again.
-pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -> Action {
+pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -> Look {
     for _ in 0..MAXIMUM_STEPS {
         let now = context.clock.now();
         if let Some(until) = unseen_until(context, reference, now) {
             // The watch that brings it asks for the next look, and others have their turn meanwhile.
-            return Action::requeue(delay(now, until));
+            return Look::After(delay(now, until));
         }
-        let Some(seen) = observe(context, reference, now) else { return Action::await_change() };
+        let Some(seen) = observe(context, reference, now) else { return Look::OnChange };
         let plan = plan(&seen.observation, now);
         note_look(&seen, &plan);
         match &plan.step {
             Step::Act(effect) if !context.leadership.holds(context.clock.now()) => {
                 tracing::info!(effect = effect.word(), "not run, since this process does not lead now");
-                return Action::requeue(LEASE_RETRY);
+                return Look::After(LEASE_RETRY);
             }
             Step::Act(effect) => {
                 if act(context, &seen, effect, &plan).await == Next::Later {
-                    return Action::requeue(SOON);
+                    return Look::After(SOON);
                 }
             }
             Step::Read(need) => match seen.account.as_ref().and_then(|account| account.list_due(*need)) {
                 // Others have their turn meanwhile.
-                Some(due) => return Action::requeue(delay(now, due)),
+                Some(due) => return Look::After(delay(now, due)),
                 None => read(context, &seen, *need).await,
             },
             Step::Wait(_) | Step::Blocked(_) | Step::Settled => return rest(context, &seen, &plan, now).await,
         }
     }
-    Action::requeue(SOON)
+    Look::After(SOON)
 }
 
 /// What a look came to, for whoever has to find out why nothing happens.
@@ -196,7 +196,7 @@ fn fail(context: &Context, seen: &Seen, failure: Failure) -> Next {
 }
 
 /// Nothing to do now: the status says so, if it does not already.
-async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Action {
+async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Look {
     if let Some(account) = &seen.account {
         let waits = matches!(plan.step, Step::Wait(Wait::Budget { .. }));
         account.note_waiting(&seen.observation.owner, if waits { Wants::Token } else { Wants::Nothing });
@@ -206,14 +206,14 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
     };
     match report.await {
         Ok(Reported::Before) => {}
-        Ok(Reported::Later(due)) => return Action::requeue(delay(now, due)),
+        Ok(Reported::Later(due)) => return Look::After(delay(now, due)),
         Ok(Reported::Now) => {
             context.tell(&seen.token, plan.report.events.clone());
             context.expect(&seen.observation.owner.uid, Expect::token(&seen.token));
         }
         Err(failure) => {
             fail(context, seen, failure);
-            return Action::requeue(SOON);
+            return Look::After(SOON);
         }
     }
     count_blocked(context, seen, plan.report.retiring.iter().any(|token| token.blocked));
@@ -231,12 +231,12 @@ async fn rest(context: &Context, seen: &Seen, plan: &Plan, now: Timestamp) -> Ac
 }
 
 /// When to look again if nothing happens before.
-fn next_look(wake_at: Option<Timestamp>, is_settled: bool, now: Timestamp) -> Action {
+fn next_look(wake_at: Option<Timestamp>, is_settled: bool, now: Timestamp) -> Look {
     let longest = if is_settled { LONGEST_REST } else { LONGEST_WAIT };
     match wake_at {
-        Some(wake_at) => Action::requeue(delay(now, wake_at).min(longest)),
-        None if is_settled => Action::await_change(),
-        None => Action::requeue(longest),
+        Some(wake_at) => Look::After(delay(now, wake_at).min(longest)),
+        None if is_settled => Look::OnChange,
+        None => Look::After(longest),
     }
 }
 
@@ -265,29 +265,30 @@ fn delay(now: Timestamp, time: Timestamp) -> Duration {
 }
 
 /// Works on one account, and says when to look again.
-pub async fn reconcile_account(context: &Context, account: &DbtAccount) -> Action {
+pub async fn reconcile_account(context: &Context, reference: &ObjectRef<DbtAccount>) -> Look {
+    let Some(account) = context.caches.accounts.get(reference) else { return Look::OnChange };
     let name = account.name_any();
     if !context.leadership.holds(context.clock.now()) {
-        return Action::requeue(LEASE_RETRY);
+        return Look::After(LEASE_RETRY);
     }
     let now = context.clock.now();
     match context.accounts.reconcile(&name).await {
         Ok(outcome) => {
             context.events.send(account.object_ref(&()), outcome.events);
             match outcome.wake_at {
-                _ if outcome.acted => Action::requeue(SOON),
-                Some(wake_at) => Action::requeue(delay(now, wake_at)),
-                None => Action::await_change(),
+                _ if outcome.acted => Look::After(SOON),
+                Some(wake_at) => Look::After(delay(now, wake_at)),
+                None => Look::OnChange,
             }
         }
-        Err(error) if error.is_conflict() => Action::requeue(SOON),
+        Err(error) if error.is_conflict() => Look::After(SOON),
         Err(error) => {
             tracing::warn!(
                 resource.name = name,
                 error = failure::chain(&error),
                 "a look at an account failed and is tried again"
             );
-            Action::requeue(ACCOUNT_RETRY)
+            Look::After(ACCOUNT_RETRY)
         }
     }
 }
@@ -303,8 +304,8 @@ mod tests {
             let wake_at = seconds.map(|seconds| now + jiff::SignedDuration::from_secs(seconds));
             assert_eq!(next_look(wake_at, is_settled, now), expected, "{seconds:?} {is_settled}");
         };
-        let after = |seconds| Action::requeue(Duration::from_secs(seconds));
-        check(None, true, Action::await_change());
+        let after = |seconds| Look::After(Duration::from_secs(seconds));
+        check(None, true, Look::OnChange);
         check(None, false, after(300));
         check(Some(20), true, after(20));
         check(Some(20), false, after(20));

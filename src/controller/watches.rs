@@ -17,7 +17,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::cache::{Caches, SecretMetadata, Writers, secret_key};
+use super::cache::{Caches, SecretMetadata, Writers, in_order, secret_key};
 use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 use crate::cluster::names;
 
@@ -101,7 +101,7 @@ async fn run<K>(
         match event {
             Ok(event) => {
                 if matches!(event, Event::Init) {
-                    before = store.state();
+                    before = in_order(store.state());
                 }
                 writer.apply_watcher_event(&event);
                 match event {
@@ -130,9 +130,7 @@ where
             on_change(&Change::Gone(&object));
         }
     }
-    let mut present = store.state();
-    present.sort_by_key(|object| (object.namespace(), object.name_any()));
-    for object in present {
+    for object in in_order(store.state()) {
         on_change(&Change::Present(&object));
     }
 }
@@ -182,7 +180,7 @@ fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccou
     trigger(&triggers.accounts, account);
     // Another one for the same account of dbt may have waited for this one to go, or to move to another host.
     let same = |other: &DbtAccount| other.spec.account_id == account.spec.account_id && other.uid() != account.uid();
-    caches.accounts.state_filter(same).iter().for_each(|other| trigger(&triggers.accounts, &**other));
+    in_order(caches.accounts.state_filter(same)).iter().for_each(|other| trigger(&triggers.accounts, &**other));
     if let Change::Gone(account) = change {
         caches.users_of(&account.name_any()).iter().for_each(|token| trigger(&triggers.tokens, &**token));
     }
@@ -216,7 +214,7 @@ fn on_secret(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMet
         let bundle = account.spec.ca_bundle_secret_ref.as_ref().map(|reference| &reference.name);
         account.spec.credentials_secret_ref.name == name || bundle == Some(&name)
     };
-    caches.accounts.state_filter(uses).iter().for_each(|account| trigger(&triggers.accounts, &**account));
+    in_order(caches.accounts.state_filter(uses)).iter().for_each(|account| trigger(&triggers.accounts, &**account));
 }
 
 /// A namespace's labels decide which grants match.
@@ -224,7 +222,7 @@ fn on_namespace(caches: &Caches, triggers: &Triggers, change: &Change<'_, Partia
     let namespace = change.object();
     let name = namespace.name_any();
     let affected = caches.tokens.state_filter(|token| token.namespace().as_deref() == Some(&name));
-    affected.iter().for_each(|token| trigger(&triggers.tokens, &**token));
+    in_order(affected).iter().for_each(|token| trigger(&triggers.tokens, &**token));
 }
 
 /// Asks for a look at the object.

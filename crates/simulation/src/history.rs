@@ -1,6 +1,8 @@
 //! What happened, line by line, for a person: who did what, what the operator believed (its own log lines), and what was
 //! true. Kept only when a run is told; a run that is only judged keeps nothing.
 
+use serde_json::Value;
+
 use crate::cluster::{Change, Kind, Operation};
 use crate::coverage::EFFECTS;
 use crate::fault::Fault;
@@ -33,9 +35,14 @@ impl History {
         // Reads that go well and have no effect behind them would hide everything else.
         if operation.verb.writes() || fault.is_some() {
             self.note(now, || {
-                let Operation { verb, key, .. } = operation;
-                let name = operation.body["metadata"]["name"].as_str().filter(|_| key.name.is_empty()).unwrap_or_default();
-                format!("replica {replica} {}: {} {key}{name}{}", word(effect), verb.word(), suffix(fault))
+                let Operation { verb, key, body, .. } = operation;
+                let what = match key.kind {
+                    // Its name holds the time of the machine.
+                    Kind::Event => format!("{}: {}", body["reason"].as_str().unwrap_or_default(), body["note"]),
+                    _ if key.name.is_empty() => body["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+                    _ => String::new(),
+                };
+                format!("replica {replica} {}: {} {key}{what}{}", word(effect), verb.word(), suffix(fault))
             });
         }
     }
@@ -66,7 +73,9 @@ impl History {
         self.note(now, || {
             let state = match &change.after {
                 None => "is gone".to_owned(),
-                Some(after) if change.key.kind == Kind::ServiceToken => format!("has the ledger {}", after["status"]["ledger"]),
+                Some(after) if change.key.kind == Kind::ServiceToken => {
+                    format!("has the ledger {} and says {}", after["status"]["ledger"], said(after))
+                }
                 Some(after) => format!("holds token {}", after["metadata"]["annotations"]["tokens.dbt-operator.dev/token-id"]),
             };
             format!("    {} {state} (version {})", change.key, change.version)
@@ -92,6 +101,13 @@ impl History {
         };
         self.lines.iter().map(written).collect()
     }
+}
+
+/// The reasons of its conditions.
+fn said(object: &Value) -> String {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let reasons = conditions.map(|it| it["reason"].as_str().unwrap_or_default());
+    reasons.collect::<Vec<_>>().join(", ")
 }
 
 fn word(effect: Option<usize>) -> &'static str {

@@ -178,15 +178,18 @@ fn reserve(facts: &Facts<'_>, attempt: &Attempt) -> Result<Turn, Turn> {
         return Ok(give_up(facts, attempt));
     }
     let closes_at = gate::window(facts.desired, attempt.cause, facts.now)?;
-    let delay = gate::delay(attempt, facts.now);
-    delay.and_then(|()| room_and_budget(facts, attempt.cause)).map_err(|turn| turn.at_the_latest(closes_at))?;
+    let until_it_closes = |turn: Turn| turn.at_the_latest(closes_at);
+    gate::delay(attempt, facts.now).map_err(until_it_closes)?;
     if !facts.observation.finalizer {
         return Ok(Turn::act(Effect::AddFinalizer));
     }
-    match facts.observation.target {
-        Target::Missing => Ok(Turn::act(Effect::ClaimTarget)),
-        _ => Ok(Turn::act(Effect::Reserve(attempt.serial))),
+    // Before the budget: whether the Secret is somebody else's is found by claiming it, and a person has to hear of that
+    // at once.
+    if facts.observation.target == Target::Missing {
+        return Ok(Turn::act(Effect::ClaimTarget));
     }
+    room_and_budget(facts, attempt.cause).map_err(until_it_closes)?;
+    Ok(Turn::act(Effect::Reserve(attempt.serial)))
 }
 
 fn empty(facts: &Facts<'_>, attempt: &Attempt, slot: &Slot) -> Result<Turn, Turn> {

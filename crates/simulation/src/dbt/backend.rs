@@ -115,7 +115,10 @@ fn send<T: Send + 'static>(
         let arrival = state.replicas[call.replica].arrival(now, now + strike.back);
         state.after(arrival - now, strike.turn, |_| drop(answer.send(lost)));
         state.judge.note_late();
-        state.after(strike.there, strike.turn, move |state| drop(arrive(state, &call, work)));
+        state.after(strike.there, strike.turn, move |state| {
+            let outcome = arrive(state, &call, work).err().map_or("", |error| error.class.word());
+            note(state, &call, strike.fault, outcome);
+        });
         return;
     }
     state.after(strike.there, strike.turn, move |state| {
@@ -136,7 +139,7 @@ fn send<T: Send + 'static>(
             Reply::Answer(Err(error)) => error.class.word(),
             Reply::Throttled => "throttled",
         };
-        state.history.note_exchange(state.now(), call.replica, call.effect, call.word, &call.subject, strike.fault, outcome);
+        note(state, &call, strike.fault, outcome);
         if strike.fault == Some(Fault::CrashAfter) {
             return Replica::crash(state, call.replica, incarnation);
         }
@@ -144,6 +147,10 @@ fn send<T: Send + 'static>(
         let arrival = state.replicas[call.replica].arrival(now, now + strike.back);
         state.after(arrival - now, strike.turn, |_| drop(answer.send(reply)));
     });
+}
+
+fn note(state: &mut State, call: &Call, fault: Option<Fault>, outcome: &str) {
+    state.history.note_exchange(state.now(), call.replica, call.effect, call.word, &call.subject, fault, outcome);
 }
 
 /// A lost answer to a change may mean anything; to a read it is a failed read.
@@ -215,6 +222,7 @@ impl Backend for SimulatedBackend {
             let granted = if state.dbt.two_steps { GrantRows::default() } else { rows };
             let made = state.dbt.make(&name, &granted, maker, time);
             let (id, uid, string) = (made.token.id, made.token.uid.clone(), TokenString::new(made.string.clone()));
+            state.history.note(state.now(), || format!("    token {id} is made: {name}"));
             Judge::look_at_create(state, id);
             Ok(Created { id, uid, rows: granted, string })
         })

@@ -85,6 +85,8 @@ fn what_is_not_allowed_is_not_opened() {
 fn an_attempt_claims_the_target_then_reserves_then_mints() {
     check(&attempt().with(|it| it.finalizer = false), "add_finalizer");
     check(&attempt(), "claim_target");
+    // A Secret that is somebody else's is found by claiming it, whatever the budget.
+    check(&attempt().budget_used_up(), "claim_target");
     check(&attempt().claimed(), "reserve 6");
     check(&attempt().claimed().empty_slot(6), "mint 6");
     check(&attempt().claimed().empty_slot(6).stale(), "read tokens");
