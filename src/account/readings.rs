@@ -207,11 +207,15 @@ impl Readings {
     pub(super) fn install(&mut self, snapshot: Snapshot, taken_at: Timestamp) -> Option<Arc<Snapshot>> {
         let before = self.tokens.value().cloned();
         self.unbelieved_since = if snapshot.is_believed { None } else { self.unbelieved_since.or(Some(taken_at)) };
+        let lives = |id: &TokenId| snapshot.list.tokens.get(id).is_some_and(|token| token.active);
+        let is_remembered = |id: &TokenId, read_at: &Timestamp| {
+            taken_at.duration_since(*read_at) < GONE_MEMORY && (*read_at >= taken_at || !lives(id))
+        };
+        self.gone.retain(|id, read_at| is_remembered(id, read_at));
         if self.tokens.succeed(snapshot, taken_at) {
             // The account answers again after a failure: who it is may have changed in between.
             self.info = Kept::default();
         }
-        self.gone.retain(|_, read_at| taken_at.duration_since(*read_at) < GONE_MEMORY);
         before
     }
 

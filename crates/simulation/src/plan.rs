@@ -1,11 +1,20 @@
 //! What a seed decides before anything happens: the objects, what people and other programs do to them and when, and the
 //! weather. A plan can be made smaller, so that a failure is shown with as little around it as possible.
 
+use std::ops::Range;
+
 use crate::dice::{Dice, pick};
 use crate::fault::{Fault, Weather};
 
-/// How long things go wrong, in milliseconds.
-const STORM: u64 = 30 * 60 * 1000;
+/// How long things go wrong in most runs, in milliseconds: everything happens close together.
+const SHORT_STORM: Range<u64> = 150_000..330_000;
+
+/// How long in one of ten: overlaps, quiet periods and the pauses between attempts end within it.
+const LONG_STORM: u64 = 30 * 60_000;
+
+/// How long nothing may be written at rest.
+const SHORT_REST: u64 = 20 * 60_000;
+const LONG_REST: u64 = 90 * 60_000;
 
 /// Who reads a token, and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +126,8 @@ pub struct Plan {
     pub weather: Weather,
     /// How long, in milliseconds.
     pub storm: u64,
+    /// How long it is watched that nothing is written at rest, in milliseconds.
+    pub rest: u64,
     /// `limits.mintsPerHour`.
     pub mints_per_hour: u32,
     /// Whether dbt ignores permissions in the create call.
@@ -131,13 +142,15 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, objects: usize) -> Self {
         let mut dice = Dice::new(seed).about("plan");
-        let subjects: Vec<Subject> = (0..objects).map(|place| subject(seed, place)).collect();
+        let is_long = dice.u32(..10) == 0;
+        let storm = if is_long { LONG_STORM } else { dice.u64(SHORT_STORM) };
+        let subjects: Vec<Subject> = (0..objects).map(|place| subject(seed, place, is_long)).collect();
         let replicas = if dice.u32(..3) == 0 { 2 } else { 1 };
         let count = dice.usize(4..14);
-        let mut actions: Vec<Action> = (0..count).map(|place| action(seed, place, objects, replicas)).collect();
+        let mut actions: Vec<Action> = (0..count).map(|place| action(seed, place, objects, replicas, storm)).collect();
         // What was deleted is applied again in half of the runs.
         let again = actions.iter().filter(|action| action.what == What::Delete && dice.bool());
-        let again: Vec<Action> = again.map(|it| Action { at: it.at + 400_000, what: What::Recreate, ..*it }).collect();
+        let again: Vec<Action> = again.map(|it| Action { at: it.at + storm / 5, what: What::Recreate, ..*it }).collect();
         actions.extend(again);
         actions.sort_by_key(|action| action.at);
         Self {
@@ -146,7 +159,8 @@ impl Plan {
             subjects,
             actions,
             weather: Weather { permille: pick(&mut dice, &[0, 20, 60, 120]), faults: Fault::ALL.to_vec() },
-            storm: STORM,
+            storm,
+            rest: if is_long { LONG_REST } else { SHORT_REST },
             mints_per_hour: pick(&mut dice, &[200, 200, 60, 30]),
             two_steps: dice.u32(..6) == 0,
             hides_deleted: dice.u32(..4) == 0,
@@ -191,7 +205,7 @@ impl Plan {
     }
 }
 
-fn subject(seed: u64, place: usize) -> Subject {
+fn subject(seed: u64, place: usize, is_long: bool) -> Subject {
     let mut dice = Dice::new(seed).about(("subject", place));
     let roles = [
         Role::Plain,
@@ -210,14 +224,14 @@ fn subject(seed: u64, place: usize) -> Subject {
         namespace: pick(&mut dice, &["finance", "marketing"]),
         role: pick(&mut dice, &roles),
         permissions: dice.usize(..crate::scene::PERMISSIONS.len()),
-        after: pick(&mut dice, &[0, 60, 600]),
-        quiet: pick(&mut dice, &[0, 120, 900]),
+        after: pick(&mut dice, if is_long { &[0, 60, 600] } else { &[0, 0, 60] }),
+        quiet: pick(&mut dice, if is_long { &[0, 120, 900] } else { &[0, 0, 120] }),
         retains: dice.u32(..4) == 0,
-        applied_at: if dice.bool() { dice.u64(1..1000) } else { dice.u64(1..300_000) },
+        applied_at: if dice.bool() { dice.u64(1..1000) } else { dice.u64(1..120_000) },
     }
 }
 
-fn action(seed: u64, place: usize, objects: usize, replicas: usize) -> Action {
+fn action(seed: u64, place: usize, objects: usize, replicas: usize, storm: u64) -> Action {
     let mut dice = Dice::new(seed).about(("action", place));
     let kinds = [
         What::Permit(dice.usize(..crate::scene::PERMISSIONS.len())),
@@ -226,7 +240,7 @@ fn action(seed: u64, place: usize, objects: usize, replicas: usize) -> Action {
         What::Rotate,
         What::Rotate,
         What::CallCompromised,
-        What::Suspend(dice.u64(10_000..300_000)),
+        What::Suspend(dice.u64(10_000..storm / 4)),
         What::Delete,
         What::Delete,
         What::DeleteSecret,
@@ -235,14 +249,14 @@ fn action(seed: u64, place: usize, objects: usize, replicas: usize) -> Action {
         What::DeleteSlot,
         What::WipeStatus,
         What::SetStatusBack,
-        What::RefuseAdmin(dice.u64(10_000..400_000)),
-        What::TakeDbtAway(dice.u64(10_000..900_000)),
-        What::TakeApiServerAway(dice.u64(5_000..120_000)),
+        What::RefuseAdmin(dice.u64(10_000..storm / 4)),
+        What::TakeDbtAway(dice.u64(10_000..storm / 2)),
+        What::TakeApiServerAway(dice.u64(5_000..60_000)),
         What::ExpireWatches,
         What::Kill(dice.usize(..replicas)),
         What::Freeze(dice.usize(..replicas), dice.u64(5_000..90_000)),
     ];
-    Action { at: dice.u64(5_000..STORM - 60_000), subject: dice.usize(..objects), what: pick(&mut dice, &kinds) }
+    Action { at: dice.u64(5_000..storm - 30_000), subject: dice.usize(..objects), what: pick(&mut dice, &kinds) }
 }
 
 #[cfg(test)]

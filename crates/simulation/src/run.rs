@@ -26,9 +26,6 @@ const CONVERGENCE: u64 = 4 * HOUR;
 /// How long things that were told last may still be written after everything is at rest.
 const SETTLING: u64 = 10 * 60_000;
 
-/// How long nothing is written after that.
-const REST: u64 = 90 * 60_000;
-
 /// What a run came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -79,7 +76,7 @@ async fn live(plan: &Plan, told: bool) -> Outcome {
     world.run_until(plan.storm, |_| false).await;
     if world.run_until(plan.storm + CONVERGENCE, |state| unrest(state).is_none()).await {
         converged_after = world.lock().now() - plan.storm;
-        stay(&world).await;
+        stay(&world, plan.rest).await;
     } else if !world.lock().judge.is_broken() {
         let why = unrest(&world.lock()).unwrap_or_default();
         world.lock().judge.broken(Promise::P7, format!("{} min after the last fault {why}", CONVERGENCE / 60_000));
@@ -102,11 +99,11 @@ async fn live(plan: &Plan, told: bool) -> Outcome {
 }
 
 /// At rest everything stays as it is, and nothing is written.
-async fn stay(world: &World) {
+async fn stay(world: &World, rest: u64) {
     let now = world.lock().now();
     world.run_until(now + SETTLING, |_| false).await;
     let settled = world.lock().judge.writes.0;
-    world.run_until(now + SETTLING + REST, |_| false).await;
+    world.run_until(now + SETTLING + rest, |_| false).await;
     let mut state = world.lock();
     if state.judge.is_broken() {
         return;

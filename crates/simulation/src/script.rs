@@ -84,7 +84,7 @@ fn apply(state: &mut State, place: usize) {
         Role::Remote => remote(state, place),
         Role::Pods { .. } => pod(state, place, 0, String::new()),
         Role::Adopts => {
-            let wait = state.dice.about(("move", place)).u64(300_000..1_500_000);
+            let wait = state.dice.about(("move", place)).u64(60_000..state.script.end * 4 / 5);
             state.after(wait, 0, move |state| move_readers(state, place));
         }
         _ => {}
@@ -120,7 +120,7 @@ fn act(state: &mut State, action: Action) {
         What::Recreate if state.store.get(&key).is_none() => recreate(state, place),
         _ if state.store.get(&key).is_none() || truth.deleting => {}
         // Other permissions than those of a token that is to be taken over are refused, as they should be.
-        What::Permit(_) if matches!(truth.subject.role, Role::Adopts | Role::AdoptsInPlace) && !truth.published => {}
+        What::Permit(_) if !is_taken_over(state, truth) => {}
         What::Permit(permissions) => {
             state.judge.truths[place].rows.push(scene::rows(permissions));
             by_hand(state, Verb::Merge, &key, json!({"spec": {"permissions": scene::permissions(permissions)}}));
@@ -148,6 +148,12 @@ fn act(state: &mut State, action: Action) {
     }
 }
 
+/// Whether nothing is left to be adopted.
+fn is_taken_over(state: &State, truth: &Truth) -> bool {
+    let adopts = matches!(truth.subject.role, Role::Adopts | Role::AdoptsInPlace);
+    !adopts || state.store.get(&truth.key).is_some_and(|object| object["status"]["ledger"]["current"].is_object())
+}
+
 fn recreate(state: &mut State, place: usize) {
     let now = state.now();
     let truth = &mut state.judge.truths[place];
@@ -164,10 +170,12 @@ fn recreate(state: &mut State, place: usize) {
 
 /// Something is done to what is published; until the operator has mended it, readers may find nothing.
 fn meddle(state: &mut State, place: usize, what: What, secret: &Key) {
-    let truth = &mut state.judge.truths[place];
-    if truth.subject.role == Role::Foreign || !truth.published {
+    let truth = &state.judge.truths[place];
+    // A token that is gone before it was taken over is refused, as it should be.
+    if truth.subject.role == Role::Foreign || !truth.published || !is_taken_over(state, truth) {
         return;
     }
+    let truth = &mut state.judge.truths[place];
     // An adopted token without its slot waits for ever, as documented.
     let adopts = matches!(truth.subject.role, Role::Adopts | Role::AdoptsInPlace);
     if what == What::DeleteSlot {
@@ -208,7 +216,7 @@ fn tamper(state: &mut State, place: usize, what: What, key: &Key) {
     }
     let Some(object) = state.store.get(key) else { return };
     let earlier = object["status"].clone();
-    let (key, wait) = (key.clone(), state.dice.about(("set back", place)).u64(120_000..600_000));
+    let (key, wait) = (key.clone(), state.dice.about(("set back", place)).u64(20_000..state.script.end / 3));
     state.after(wait, 0, move |state| {
         state.history.note(state.now(), || format!("somebody sets the status of {} back", key.name));
         status_by_hand(state, &key, earlier);

@@ -1,7 +1,7 @@
 //! A dbt in memory, just enough for an account. It counts what is asked of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -38,6 +38,8 @@ pub(super) struct FakeDbt {
     pub(super) other_account: Mutex<Option<AccountId>>,
     pub(super) tokens: Mutex<BTreeMap<TokenId, Token>>,
     pub(super) projects: Mutex<Vec<Project>>,
+    /// Whether a deleted token is not shown any more, rather than shown as inactive.
+    pub(super) hides_deleted: AtomicBool,
     pub(super) failure: Mutex<Option<ErrorClass>>,
     /// Every call, in order.
     pub(super) calls: Mutex<Vec<String>>,
@@ -172,7 +174,10 @@ impl Backend for FakeBackend {
 
     async fn revoke(&self, token: TokenId) -> Result<(), BackendError> {
         self.0.call(&format!("revoke {token}"))?;
-        if let Some(token) = lock(&self.0.tokens).get_mut(&token) {
+        let mut tokens = lock(&self.0.tokens);
+        if self.0.hides_deleted.load(Ordering::SeqCst) {
+            tokens.remove(&token);
+        } else if let Some(token) = tokens.get_mut(&token) {
             token.active = false;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What is left of objects that are gone.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use dbt_token_planner::identity::{AccountId, Fingerprint, Installation, OwnerUid, Serial, TokenId, TokenUid};
 use dbt_token_planner::observation::{Slot, SlotContent, Token};
@@ -79,4 +80,24 @@ async fn a_young_stray_is_left_alone_and_an_old_one_goes() {
     world.forget_calls();
     world.settle().await;
     assert_eq!((world.dbt.calls().as_str(), world.cluster.calls().as_str()), ("list, revoke 1, get 1", "live owners, status"));
+}
+
+#[tokio::test]
+async fn a_revoked_token_that_dbt_shows_no_more_is_not_revoked_again_before_the_next_list() {
+    let world = World::new();
+    world.dbt.hides_deleted.store(true, Ordering::SeqCst);
+    let old = |id| Token { created_at: Some(world.now()), ..marked(id, "gone", id) };
+    world.dbt.put(old(1));
+    world.dbt.put(old(2));
+    lock(&world.cluster.slots)
+        .push(ObservedSlot { belonging: Belonging { owner: owner("gone"), ..slot(&world).belonging }, ..slot(&world) });
+    world.cluster.put_account(json!({}));
+    world.cluster.put_credential(&own_string(), "1");
+    *lock(&world.cluster.live) = Some(LiveOwners::All([OwnerUid::new("other")].into()));
+    world.settle().await;
+    world.pass(86_400);
+    world.forget_calls();
+    world.settle().await;
+    assert_eq!(world.dbt.calls(), "list, revoke 1, get 1, revoke 2, get 2");
+    assert_eq!(world.cluster.calls(), "close slot-o1-1");
 }

@@ -58,7 +58,9 @@ pub fn orphans(
     let judge = Judge { observation, settings, list, own, now, census: Census::new(observation) };
     let orphaned = observation.slots.iter().filter(|slot| !judge.census.lives(&slot.owner));
     let slots = orphaned.map(|slot| judge.slot(slot));
-    let strays = list.tokens.values().filter(|token| token.active && judge.census.belonging(token) == Belonging::Stray);
+    // A single read is newer than the list: dbt may show nothing of a token that it has deleted, not even that it did.
+    let lives = |token: &Token| token.active && !observation.gone.contains_key(&token.id);
+    let strays = list.tokens.values().filter(|token| lives(token) && judge.census.belonging(token) == Belonging::Stray);
     let mut found = Orphans::default();
     for fate in slots.chain(strays.map(|token| judge.stray(token))) {
         match fate {
@@ -97,10 +99,10 @@ impl Judge<'_> {
             // The record was left, and the process died before it closed the slot: nobody needs the string any more.
             return close();
         }
-        let Some(token) = self.list.tokens.get(id) else {
-            let gone = self.observation.gone.contains_key(id);
-            return if gone { close() } else { Fate::Read(AccountNeed::Token(*id)) };
-        };
+        if self.observation.gone.contains_key(id) {
+            return close();
+        }
+        let Some(token) = self.list.tokens.get(id) else { return Fate::Read(AccountNeed::Token(*id)) };
         let marked_otherwise = token
             .mark
             .as_ref()
@@ -306,6 +308,9 @@ mod tests {
         check("not listed", Case { slots: slot(), ..Case::default() }, "read 1");
         let gone: fn(&mut AccountObservation) = |it| it.gone = [(TokenId(1), now())].into();
         check("not there", Case { slots: slot(), change: gone, ..Case::default() }, "close 5");
+        let listed = || Case { tokens: vec![made(2 * DAY)], change: gone, ..Case::default() };
+        check("gone since it was listed", Case { slots: slot(), ..listed() }, "close 5");
+        check("a stray that is gone since it was listed", listed(), "");
         check(
             "the record of one that is inactive",
             Case { tokens: inactive(), slots: vec![record_of("o1", 5, 1)], ..Case::default() },
