@@ -12,6 +12,9 @@ use crate::world::State;
 
 /// What is not at rest yet, or is not as it should be at rest; none if all is well.
 pub fn unrest(state: &State) -> Option<String> {
+    if state.under_way > 0 {
+        return Some(format!("{} calls are on their way", state.under_way));
+    }
     let objects = state.judge.truths.iter().filter(|truth| truth.subject.applied_at < state.now());
     objects.map(|truth| of_object(state, truth)).find_map(|unrest| unrest).or_else(|| strays(state))
 }

@@ -117,7 +117,8 @@ fn act(state: &mut State, action: Action) {
         }
         What::Kill(replica) => Replica::crash(state, replica, state.replicas[replica].incarnation),
         What::Freeze(replica, time) => Replica::freeze(state, replica, time),
-        What::Recreate if state.store.get(&key).is_none() => recreate(state, place),
+        // What was never applied will be, when its time comes.
+        What::Recreate if truth.deleting && state.store.get(&key).is_none() => recreate(state, place),
         _ if state.store.get(&key).is_none() || truth.deleting => {}
         // Other permissions than those of a token that is to be taken over are refused, as they should be.
         What::Permit(_) if !is_taken_over(state, truth) => {}

@@ -41,6 +41,8 @@ pub struct State {
     started: Instant,
     queue: BTreeMap<Moment, Deed>,
     deeds: u64,
+    /// Calls that have not arrived yet.
+    pub under_way: usize,
     /// The objects of the cluster.
     pub store: Store,
     /// Who watches them.
@@ -83,6 +85,7 @@ impl World {
                 started: Instant::now(),
                 queue: BTreeMap::new(),
                 deeds: 0,
+                under_way: 0,
                 store: Store::default(),
                 watches: Watches::default(),
                 dbt: Dbt::default(),
@@ -160,6 +163,15 @@ impl State {
         self.deeds += 1;
         let moment = (self.now() + milliseconds.max(1), turn, self.deeds);
         self.queue.insert(moment, Box::new(deed));
+    }
+
+    /// Puts the arrival of a call into the queue. Nothing is at rest while one is on its way.
+    pub fn after_travel(&mut self, milliseconds: u64, turn: u64, deed: impl FnOnce(&mut Self) + Send + 'static) {
+        self.under_way += 1;
+        self.after(milliseconds, turn, |state| {
+            state.under_way -= 1;
+            deed(state);
+        });
     }
 
     fn do_what_is_due(&mut self) {

@@ -83,10 +83,12 @@ fn send(state: &mut State, replica: usize, effect: Option<usize>, operation: Ope
     if strike.fault == Some(Fault::Late) {
         let arrival = state.replicas[replica].arrival(now, now + strike.back);
         state.after(arrival - now, strike.turn, |_| drop(answer.send(Err(lost()))));
-        state.after(strike.there, strike.turn, move |state| drop(arrive(state, replica, &operation)));
-        return;
+        return state.after_travel(strike.there, strike.turn, move |state| {
+            drop(arrive(state, replica, &operation));
+            state.history.note_call(state.now(), replica, effect, &operation, strike.fault);
+        });
     }
-    state.after(strike.there, strike.turn, move |state| {
+    state.after_travel(strike.there, strike.turn, move |state| {
         let reply = match strike.fault {
             Some(Fault::CrashBefore) => return Replica::crash(state, replica, incarnation),
             Some(Fault::Unreached) => Err(lost()),

@@ -115,13 +115,12 @@ fn send<T: Send + 'static>(
         let arrival = state.replicas[call.replica].arrival(now, now + strike.back);
         state.after(arrival - now, strike.turn, |_| drop(answer.send(lost)));
         state.judge.note_late();
-        state.after(strike.there, strike.turn, move |state| {
+        return state.after_travel(strike.there, strike.turn, move |state| {
             let outcome = arrive(state, &call, work).err().map_or("", |error| error.class.word());
             note(state, &call, strike.fault, outcome);
         });
-        return;
     }
-    state.after(strike.there, strike.turn, move |state| {
+    state.after_travel(strike.there, strike.turn, move |state| {
         let reply = match strike.fault {
             Some(Fault::CrashBefore) => return Replica::crash(state, call.replica, incarnation),
             Some(Fault::Throttled) => Reply::Throttled,
@@ -247,9 +246,11 @@ impl Backend for SimulatedBackend {
     async fn rename(&self, token: TokenId, name: &str) -> Exchanged<()> {
         let name = name.to_owned();
         self.exchange("rename", token.to_string(), Way::DbtChange, move |state| {
+            if !state.dbt.is_active(token) {
+                return Err(failure("rename", ErrorClass::Denied));
+            }
             Judge::look_at_rename(state, token);
-            let stored = state.dbt.tokens.get_mut(&token).filter(|stored| stored.token.active);
-            let stored = stored.ok_or_else(|| failure("rename", ErrorClass::Denied))?;
+            let Some(stored) = state.dbt.tokens.get_mut(&token) else { return Err(failure("rename", ErrorClass::Denied)) };
             stored.token.mark = Mark::parse(&name);
             stored.token.name = name;
             Ok(())
