@@ -4,6 +4,7 @@ use dbt_token_planner::mark::Origin;
 use serde_json::{Value, json};
 
 use crate::cluster::Kind;
+use crate::dbt::Stored;
 use crate::judge::{Truth, uid_of};
 use crate::plan::Role;
 use crate::replica::{INSTALLATION, NAMESPACE};
@@ -12,9 +13,6 @@ use crate::world::State;
 
 /// What is not at rest yet, or is not as it should be at rest; none if all is well.
 pub fn unrest(state: &State) -> Option<String> {
-    if state.under_way > 0 {
-        return Some(format!("{} calls are on their way", state.under_way));
-    }
     let objects = state.judge.truths.iter().filter(|truth| truth.subject.applied_at < state.now());
     objects.map(|truth| of_object(state, truth)).find_map(|unrest| unrest).or_else(|| strays(state))
 }
@@ -52,11 +50,16 @@ fn of_object(state: &State, truth: &Truth) -> Option<String> {
         return Some(format!("{name} is Ready, and its Secret holds {found:?}, which may do {granted:?}"));
     }
     let uid = uid_of(state, truth);
-    let alive = state.dbt.tokens.values().filter(|stored| {
+    let ours = |stored: &&Stored| {
         let mark = stored.token.mark.as_ref().filter(|mark| mark.installation.as_str() == INSTALLATION);
         stored.token.active && mark.map(|mark| mark.owner.to_string()) == uid
-    });
-    let others: Vec<String> = alive.filter(|it| Some(it.token.id) != found).map(|it| it.token.id.to_string()).collect();
+    };
+    let serial = |stored: &Stored| stored.token.mark.as_ref().map(|mark| mark.serial);
+    let published = found.and_then(|id| state.dbt.tokens.get(&id)).and_then(serial);
+    // After somebody set the status back, one that is newer than the published one waits for the next rotation.
+    let waits = |stored: &Stored| truth.tampered && serial(stored) > published;
+    let others = state.dbt.tokens.values().filter(ours).filter(|it| Some(it.token.id) != found && !waits(it));
+    let others: Vec<String> = others.map(|it| it.token.id.to_string()).collect();
     (!others.is_empty()).then(|| format!("{name} has living tokens beside the published one: {}", others.join(", ")))
 }
 

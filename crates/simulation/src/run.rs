@@ -74,7 +74,7 @@ async fn live(plan: &Plan, told: bool) -> Outcome {
     });
     let mut converged_after = 0;
     world.run_until(plan.storm, |_| false).await;
-    if world.run_until(plan.storm + CONVERGENCE, |state| unrest(state).is_none()).await {
+    if world.run_until(plan.storm + CONVERGENCE, |state| state.under_way == 0 && unrest(state).is_none()).await {
         converged_after = world.lock().now() - plan.storm;
         stay(&world, plan.rest).await;
     } else if !world.lock().judge.is_broken() {

@@ -54,10 +54,11 @@ fn a_legacy_token_is_adopted_and_replaced() {
 /// Each of these once broke a promise: an adoption that was held back by a failure went on as a creation (3, 10, 21); a
 /// replaced token whose slot was never labelled waited for ever (736); two processes that both led wrote the same status in
 /// turn, a hundred times a second (8); a creation that landed late was kept because of another token of its serial that had
-/// been let go (235). Two processes that both lead may each make a token of one serial (253).
+/// been let go (235); a process with an old cache gave away (1733), or deleted (3745), the Secret of an object that had been
+/// applied anew. Two processes that both lead may each make a token of one serial (253).
 #[test]
 fn what_was_mended_stays_mended() {
-    for seed in [3, 8, 10, 21, 235, 253, 736] {
+    for seed in [3, 8, 10, 21, 235, 253, 736, 1733, 3745] {
         kept(&Plan::of(seed, 10));
     }
 }

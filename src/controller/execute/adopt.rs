@@ -128,6 +128,7 @@ impl Executor<'_> {
 
     pub(super) async fn strip_target(&self) -> Result<Done, Failure> {
         let target = self.target()?;
+        self.still_there().await?;
         let stripped = self.context.targets.strip(target).await;
         stripped.map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))

@@ -153,6 +153,13 @@ impl Executor<'_> {
             self.context.expect(owner, Expect::token(&self.seen.token));
             return Ok(());
         }
+        self.still_there().await
+    }
+
+    /// Makes sure that the object is there in the version that was seen, after the target was looked at. Another process may
+    /// have let it go, and what the target holds may already be that of an object which was applied anew under its name.
+    pub(super) async fn still_there(&self) -> Result<(), Failure> {
+        let object = self.reference()?;
         self.context.statuses.confirm(&object).await.map_err(|error| failure::cluster(&error, error.class()))?;
         Ok(())
     }
@@ -214,6 +221,7 @@ impl Executor<'_> {
 
     pub(super) async fn release(&self) -> Result<Done, Failure> {
         let target = self.target()?;
+        self.still_there().await?;
         self.context
             .targets
             .release(target)
@@ -224,6 +232,7 @@ impl Executor<'_> {
 
     pub(super) async fn delete_target(&self) -> Result<Done, Failure> {
         let target = self.target()?;
+        self.still_there().await?;
         self.context
             .targets
             .delete(target)
