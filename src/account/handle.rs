@@ -84,6 +84,8 @@ impl State {
 pub(super) struct Declared {
     pub(super) settings: AccountSettings,
     pub(super) grants: Vec<Grant>,
+    /// What follows from the settings for templates.
+    pub(super) variables: AccountVariables,
 }
 
 /// How the account stood at the last look.
@@ -216,8 +218,7 @@ impl AccountHandle {
 
     /// What templates may say about the account; `None` before the first look, or if the declaration makes no sense.
     pub fn variables(&self) -> Option<AccountVariables> {
-        let declared = lock(&self.state).declared.clone()?;
-        Some(variables(&declared.settings))
+        lock(&self.state).declared.as_ref().map(|declared| declared.variables.clone())
     }
 
     /// Whether a token is, or may be, the account's own credential, which nobody ever revokes.

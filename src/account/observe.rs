@@ -11,12 +11,12 @@ use dbt_token_planner::identity::{AccountId, OwnerUid, TokenId};
 use jiff::Timestamp;
 
 use super::grants::name_projects;
-use super::handle::{AccountHandle, Declared, Judged, State};
+use super::handle::{AccountHandle, Declared, Judged, State, variables};
 use super::readings::later;
 use super::{Affected, lock};
 use crate::api::desired_account::{self, account_settings};
 use crate::api::names::CONFIRM;
-use crate::api::v1alpha1::{DbtAccount, ServiceToken, ServiceTokenStatus};
+use crate::api::v1alpha1::{DbtAccount, Grant, ServiceToken, ServiceTokenStatus};
 use crate::cluster::account_report::record;
 use crate::cluster::slot::ObservedSlot;
 use crate::cluster::{ledger, names};
@@ -147,15 +147,16 @@ fn qualified(token: &ServiceToken) -> String {
 
 fn declared(object: &DbtAccount) -> Option<Declared> {
     let settings = account_settings(object).ok()?;
-    Some(Declared { settings, grants: object.spec.grants.clone().unwrap_or_default() })
+    let variables = variables(&settings);
+    Some(Declared { settings, grants: object.spec.grants.clone().unwrap_or_default(), variables })
 }
 
 /// Whether ServiceTokens are served by the same rules as before.
 fn same_grants(before: Option<&Declared>, after: Option<&Declared>) -> bool {
-    let rules = |declared: &Declared| {
+    fn rules(declared: &Declared) -> (&[Grant], Option<u32>, u32, &str) {
         let settings = &declared.settings;
-        (declared.grants.clone(), settings.maximum_tokens, settings.mints_per_hour, settings.access_url.clone())
-    };
+        (&declared.grants, settings.maximum_tokens, settings.mints_per_hour, &settings.access_url)
+    }
     before.map(rules) == after.map(rules)
 }
 

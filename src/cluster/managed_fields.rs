@@ -13,17 +13,17 @@ use super::names::OPERATOR;
 
 /// The fields of a Secret that we applied and that nobody has changed since.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct Applied<'entry> {
     /// Keys of the data.
-    pub data: BTreeSet<String>,
+    pub data: BTreeSet<&'entry str>,
     /// Keys of labels.
-    pub labels: BTreeSet<String>,
+    pub labels: BTreeSet<&'entry str>,
     /// Keys of annotations.
-    pub annotations: BTreeSet<String>,
+    pub annotations: BTreeSet<&'entry str>,
 }
 
 /// What our server-side apply still owns; `None` if there is no entry of it at all.
-pub(super) fn applied(entries: &[ManagedFieldsEntry]) -> Option<Applied> {
+pub(super) fn applied(entries: &[ManagedFieldsEntry]) -> Option<Applied<'_>> {
     let ours = entries.iter().find(|entry| {
         entry.manager.as_deref() == Some(OPERATOR)
             && entry.operation.as_deref() == Some("Apply")
@@ -44,9 +44,9 @@ pub(super) fn last_writer(entries: &[ManagedFieldsEntry]) -> Option<String> {
 }
 
 /// The keys of a map inside a set of fields. The entry `.` stands for the map itself.
-fn keys(fields: &Value, path: &[&str]) -> BTreeSet<String> {
+fn keys<'fields>(fields: &'fields Value, path: &[&str]) -> BTreeSet<&'fields str> {
     let map = path.iter().try_fold(fields, |at, step| at.get(step)).and_then(Value::as_object);
-    map.into_iter().flatten().filter_map(|(name, _)| name.strip_prefix("f:")).map(str::to_owned).collect()
+    map.into_iter().flatten().filter_map(|(name, _)| name.strip_prefix("f:")).collect()
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn only_our_apply_entry_counts() {
         let fields = json!({"f:data": {".": {}, "f:ca.crt": {}, "f:token": {}}, "f:metadata": {"f:labels": {"f:a/b": {}}}});
-        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let set = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
         let expected = Applied { data: set(&["ca.crt", "token"]), labels: set(&["a/b"]), annotations: set(&[]) };
         let theirs = entry("kubectl", "Apply", "2026-11-24T08:00:00Z", json!({"f:data": {"f:other": {}}}));
         let claim = entry(OPERATOR, "Update", "2026-11-24T08:00:00Z", json!({"f:type": {}}));

@@ -7,6 +7,7 @@ pub mod account_report;
 pub mod account_status;
 pub mod adopt_source;
 pub mod consumers;
+mod digest;
 pub mod events;
 pub mod failure;
 pub mod finalizer;

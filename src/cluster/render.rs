@@ -9,9 +9,9 @@ use dbt_token_planner::identity::{AccountId, RenderRule, TokenId, TokenUid};
 use minijinja::ErrorKind;
 use minijinja::value::Value;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::digest::digits;
 use crate::api::desired::secret_templates;
 use crate::api::template::{self, LARGEST_VALUE_BYTES};
 use crate::api::v1alpha1::ServiceToken;
@@ -198,9 +198,7 @@ pub fn rule(template: &Template, variables: &Variables) -> RenderRule {
         variables,
     };
     let bytes = serde_json::to_vec(&look).expect("texts and numbers can always be written as JSON");
-    let mut digits: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.truncate(RULE_DIGITS);
-    RenderRule::new(digits)
+    RenderRule::new(digits(&bytes, RULE_DIGITS))
 }
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostPa
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::adopted::{Claim, Claiming};
 pub use self::error::SlotError;
 pub use self::observe::{Malformed, observe};
+use super::digest::digits;
 use super::failure::{Class, Failure};
 use super::names;
 use super::text::cut_to_characters;
@@ -31,8 +31,8 @@ use crate::token::TokenString;
 /// The key under which the string stands.
 const DATA_KEY: &str = "token";
 
-/// Bytes of an installation's digest in the names of its slots.
-const DIGEST_BYTES: usize = 4;
+/// Digits of an installation's digest in the names of its slots.
+const DIGEST_DIGITS: usize = 8;
 
 /// How much of dbt's answer a condemned slot remembers: what fits a condition's message with the rest of it.
 const LONGEST_DETAIL: usize = 2048;
@@ -316,8 +316,7 @@ fn record_name(belonging: &Belonging, serial: Serial) -> String {
 /// Two installations may open the same serial of the same object, in a cluster and its copy. The label says which one it
 /// is; in the name a few digits keep them apart, since an installation need not be a DNS name.
 fn digest(installation: &Installation) -> String {
-    let digest = Sha256::digest(installation.as_str().as_bytes());
-    digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    digits(installation.as_str().as_bytes(), DIGEST_DIGITS)
 }
 
 fn empty_slot(name: &str, belonging: &Belonging, serial: Serial) -> Secret {

@@ -49,11 +49,18 @@ pub struct Wanted<'a> {
     pub projects: &'a [Project],
 }
 
-/// The merge patch of the status that makes it say what it shall; `None` if it says so already. A condition keeps its
-/// transition time as long as its status stays, so that nothing is written only because time has passed.
+/// The status as it shall be; `None` if it is so already. A condition keeps its transition time as long as its status stays,
+/// so that nothing is written only because time has passed.
+pub fn changed(previous: &ServiceTokenStatus, wanted: Wanted<'_>, now: Timestamp) -> Option<ServiceTokenStatus> {
+    let after = status(previous, wanted, now);
+    (after != *previous).then_some(after)
+}
+
+/// The merge patch of the status that makes it say what it shall; `None` if it says so already.
 pub fn patch(previous: &ServiceTokenStatus, wanted: Wanted<'_>, now: Timestamp) -> Option<Value> {
+    let after = changed(previous, wanted, now)?;
     let as_value = |status: &ServiceTokenStatus| serde_json::to_value(status).expect("a status holds nothing but JSON");
-    difference(&as_value(previous), &as_value(&status(previous, wanted, now)))
+    difference(&as_value(previous), &as_value(&after))
 }
 
 fn status(previous: &ServiceTokenStatus, wanted: Wanted<'_>, now: Timestamp) -> ServiceTokenStatus {

@@ -116,14 +116,17 @@ pub enum Reported {
 pub async fn write_report(context: &Context, seen: &Seen, report: &Report) -> Result<Reported, Failure> {
     let Observation { owner, ledger, .. } = &seen.observation;
     let executor = Executor { context, seen, report };
-    if executor.status_patch(ledger).is_none() {
+    if !executor.status_differs(ledger) {
         return Ok(Reported::Before);
     }
     let now = context.clock.now();
     if let Some(due) = context.memories.report_due(&owner.uid, now) {
         return Ok(Reported::Later(due));
     }
-    executor.write_status(ledger).await?;
+    // Boxed, since most looks come to nothing, and would carry the room for it along.
+    if Box::pin(executor.write_status(ledger)).await?.is_none() {
+        return Ok(Reported::Before);
+    }
     context.memories.note_report(&owner.uid, now);
     Ok(Reported::Now)
 }

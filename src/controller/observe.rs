@@ -64,8 +64,9 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
     let slots = slots(context, &owner.uid);
     let (target, target_reference) = look_at_target(context, &token, &owner, now);
     let account = context.accounts.get(&token.spec.account_ref.name);
-    let status = token.status.clone().unwrap_or_default();
-    let ledger = read_ledger(&owner, &status);
+    let nothing = ServiceTokenStatus::default();
+    let status = token.status.as_ref().unwrap_or(&nothing);
+    let ledger = read_ledger(&owner, status);
     let variables = account.as_ref().and_then(|account| account.variables()).map(|known| Variables {
         account_id: known.account_id,
         access_url: known.access_url,
@@ -94,7 +95,7 @@ pub fn observe(context: &Context, reference: &ObjectRef<ServiceToken>, now: Time
         compromised: token.annotations().get(names::COMPROMISED).cloned(),
         desired: desired::desired(&token),
         deletion_policy: desired::deletion_policy(&token),
-        record: status::record(&status),
+        record: status::record(status),
         account: account_view(context, account.as_deref(), &owner, &named),
         slots: slots_in_order(&slots),
         rule: variables.as_ref().map(|variables| render::rule(&template, variables)),

@@ -38,7 +38,7 @@ fn state(metadata: &ObjectMeta) -> TargetState {
     let annotation = |name: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(name));
     let token = annotation(names::TOKEN_ID).and_then(|text| text.parse().ok()).map(TokenId);
     let rule = annotation(names::RULE).map(RenderRule::new);
-    let keys = annotation(names::DATA_KEYS).map(|keys| keys.split(',').map(str::to_owned).collect::<BTreeSet<_>>());
+    let keys = annotation(names::DATA_KEYS).map(|keys| keys.split(',').collect::<BTreeSet<_>>());
     let intact = match keys {
         Some(keys) => is_intact(metadata, &keys),
         // Nothing was written yet, so nobody can have changed it.
@@ -49,7 +49,7 @@ fn state(metadata: &ObjectMeta) -> TargetState {
 
 /// Whether all that we wrote last is still as we wrote it: the annotation that lists our keys is ours, and exactly those
 /// keys and every label and annotation of ours still belong to our apply. Without `managedFields` nothing is known.
-fn is_intact(metadata: &ObjectMeta, keys: &BTreeSet<String>) -> bool {
+fn is_intact(metadata: &ObjectMeta, keys: &BTreeSet<&str>) -> bool {
     let Some(applied) = applied(metadata.managed_fields.as_deref().unwrap_or_default()) else { return false };
     applied.data == *keys
         && ANNOTATIONS.iter().all(|name| applied.annotations.contains(*name))

@@ -7,11 +7,12 @@ use dbt_token_planner::identity::{RenderRule, Serial, TokenId};
 use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::observation::{Condemnation, TroubleKind};
 use dbt_token_planner::report;
+use jiff::Timestamp;
 use kube::Api;
 use serde_json::Value;
 
 use super::{Done, Executor, token_uid};
-use crate::api::v1alpha1::ServiceToken;
+use crate::api::v1alpha1::{ServiceToken, ServiceTokenStatus};
 use crate::cluster::ledger::ServiceTokenReference;
 use crate::cluster::render::{self, RenderedSecret, TokenIdentity};
 use crate::cluster::slot::ObservedSlot;
@@ -53,9 +54,23 @@ impl Executor<'_> {
         written.map(Some).map_err(|error| failure::cluster(&error, error.class()))
     }
 
+    /// Whether the status does not say yet what it shall. Costs far less than the patch.
+    pub(super) fn status_differs(&self, ledger: &Ledger) -> bool {
+        self.with_status(ledger, |previous, wanted, now| status::changed(previous, wanted, now).is_some())
+    }
+
     /// What of the status differs from what is written.
-    pub(super) fn status_patch(&self, ledger: &Ledger) -> Option<Value> {
-        let previous = self.seen.token.status.clone().unwrap_or_default();
+    fn status_patch(&self, ledger: &Ledger) -> Option<Value> {
+        self.with_status(ledger, status::patch)
+    }
+
+    fn with_status<T>(
+        &self,
+        ledger: &Ledger,
+        compare: impl FnOnce(&ServiceTokenStatus, status::Wanted<'_>, Timestamp) -> T,
+    ) -> T {
+        let nothing = ServiceTokenStatus::default();
+        let previous = self.seen.token.status.as_ref().unwrap_or(&nothing);
         let effective = self.seen.effective();
         let projects = self.seen.observation.account.open().and_then(|account| account.projects.value());
         let wanted = status::Wanted {
@@ -64,7 +79,7 @@ impl Executor<'_> {
             effective: effective.as_ref(),
             projects: projects.map_or(&[], |projects| projects.as_slice()),
         };
-        status::patch(&previous, wanted, self.context.clock.now())
+        compare(previous, wanted, self.context.clock.now())
     }
 
     /// The ledger makes the token its current one.
