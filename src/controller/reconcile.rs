@@ -61,14 +61,15 @@ pub async fn reconcile(context: &Context, reference: &ObjectRef<ServiceToken>) -
                 return Look::After(LEASE_RETRY);
             }
             Step::Act(effect) => {
-                if act(context, &seen, effect, &plan).await == Next::Later {
+                // What works on something is boxed: every look would carry the room for it along otherwise.
+                if Box::pin(act(context, &seen, effect, &plan)).await == Next::Later {
                     return Look::After(SOON);
                 }
             }
             Step::Read(need) => match seen.account.as_ref().and_then(|account| account.list_due(*need)) {
                 // Others have their turn meanwhile.
                 Some(due) => return Look::After(delay(now, due)),
-                None => read(context, &seen, *need).await,
+                None => Box::pin(read(context, &seen, *need)).await,
             },
             Step::Wait(_) | Step::Blocked(_) | Step::Settled => return rest(context, &seen, &plan, now).await,
         }
@@ -272,7 +273,7 @@ pub async fn reconcile_account(context: &Context, reference: &ObjectRef<DbtAccou
         return Look::After(LEASE_RETRY);
     }
     let now = context.clock.now();
-    match context.accounts.reconcile(&name).await {
+    match Box::pin(context.accounts.reconcile(&name)).await {
         Ok(outcome) => {
             context.events.send(account.object_ref(&()), outcome.events);
             match outcome.wake_at {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use dbt_token_planner::identity::OwnerUid;
 use futures::channel::mpsc::UnboundedSender;
-use futures::{Stream, StreamExt};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -47,14 +49,16 @@ pub async fn fill(client: Client, caches: Arc<Caches>, writers: Writers, trigger
         watcher::Config::default().labels(&format!("{}={}", names::MANAGED, names::TRUE)),
     );
     let namespaces = watch(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default());
-    futures::join!(
-        run(tokens.modify(drop_managed_fields), writers.tokens, |event| on_token(&caches, &triggers, event)),
-        run(accounts.modify(drop_managed_fields), writers.accounts, |event| on_account(&caches, &triggers, event)),
-        run(slots.modify(drop_managed_fields), writers.slots, |event| on_slot(&caches, &triggers, event)),
-        run(targets.modify(drop_fields_of_others), writers.targets, |event| on_target(&caches, &triggers, event)),
-        run(secrets.modify(drop_managed_fields), writers.secrets, |event| on_secret(&caches, &triggers, event)),
-        run(namespaces.modify(drop_managed_fields), writers.namespaces, |event| on_namespace(&caches, &triggers, event)),
-    );
+    let all: [BoxFuture<'_, ()>; 6] = [
+        run(tokens.modify(drop_managed_fields), writers.tokens, |event| on_token(&caches, &triggers, event)).boxed(),
+        run(accounts.modify(drop_managed_fields), writers.accounts, |event| on_account(&caches, &triggers, event)).boxed(),
+        run(slots.modify(drop_managed_fields), writers.slots, |event| on_slot(&caches, &triggers, event)).boxed(),
+        run(targets.modify(drop_fields_of_others), writers.targets, |event| on_target(&caches, &triggers, event)).boxed(),
+        run(secrets.modify(drop_managed_fields), writers.secrets, |event| on_secret(&caches, &triggers, event)).boxed(),
+        run(namespaces.modify(drop_managed_fields), writers.namespaces, |event| on_namespace(&caches, &triggers, event)).boxed(),
+    ];
+    // Only the watch that has something is woken: whatever else goes on in this task would look into all of them otherwise.
+    all.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
 }
 
 /// Who wrote which field takes more memory than all the rest, and nobody asks.
