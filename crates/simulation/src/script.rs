@@ -272,7 +272,7 @@ fn pod(state: &mut State, place: usize, number: u32, template: String) {
     let wanted = state.store.get(&deployment).map(|it| it["spec"]["template"]["metadata"].to_string()).unwrap_or_default();
     let mut dice = state.dice.about(("pod", place, state.now()));
     let is_new = wanted != template || dice.u32(..60) == 0 || truth.pod.is_none();
-    let (holds, spec) = (*holds, scene::pod_spec(subject));
+    let (holds, spec) = (*holds, if is_new { scene::pod_spec(subject) } else { Value::Null });
     // The kubelet does not start it before the Secret has what it wants.
     if let Some(token) = holds.filter(|_| is_new) {
         let old = Key::new(Kind::Pod, namespace, &format!("{name}-{number}"));

@@ -39,6 +39,9 @@ pub fn note_update(object: &mut Value, manager: &str, now: jiff::Timestamp) {
 
 /// A field whose value somebody else changed belongs no more to those who applied it.
 pub fn take_away_what_changed(object: &mut Value, before: &Value) {
+    if !object["metadata"]["managedFields"].is_array() {
+        return;
+    }
     let changed: Vec<(&[&str], String)> = MAPS
         .into_iter()
         .flat_map(|path| {

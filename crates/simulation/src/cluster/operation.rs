@@ -1,6 +1,6 @@
 //! A request as the API server reads it: from method, path, query and body to what is wanted.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -93,11 +93,12 @@ impl Operation {
     pub fn read(parts: &Parts, body: &[u8]) -> Option<Self> {
         let (key, status) = read_path(parts.uri.path())?;
         let query = read_query(parts.uri.query().unwrap_or_default());
-        let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
+        let value = |wanted: &str| query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_ref());
+        let number = |name: &str| value(name).and_then(|text| text.parse().ok());
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let verb = match (parts.method.as_str(), key.name.is_empty()) {
             ("GET", false) => Verb::Get,
-            ("GET", true) if query.get("watch").is_some_and(|value| value == "true") => Verb::Watch,
+            ("GET", true) if value("watch") == Some("true") => Verb::Watch,
             ("GET", true) => Verb::List,
             ("POST", true) => Verb::Create,
             ("PATCH", false) if header("content-type").contains("apply-patch") => Verb::Apply,
@@ -109,13 +110,13 @@ impl Operation {
             verb,
             key,
             status,
-            selector: Selector::read(query.get("labelSelector").map(String::as_str).unwrap_or_default()),
+            selector: Selector::read(value("labelSelector").unwrap_or_default()),
             from: number("resourceVersion").unwrap_or(0),
             seconds: number("timeoutSeconds").unwrap_or(290),
-            dry_run: query.contains_key("dryRun"),
+            dry_run: value("dryRun").is_some(),
             metadata_only: header("accept").contains("PartialObjectMetadata"),
-            manager: query.get("fieldManager").cloned().unwrap_or_default(),
-            body: serde_json::from_slice(body).unwrap_or(Value::Null),
+            manager: value("fieldManager").unwrap_or_default().to_owned(),
+            body: if body.is_empty() { Value::Null } else { serde_json::from_slice(body).unwrap_or(Value::Null) },
         })
     }
 }
@@ -133,8 +134,10 @@ fn read_path(path: &str) -> Option<(Key, bool)> {
     Some((Key::new(kind, namespace, name), words.get(2) == Some(&"status")))
 }
 
-fn read_query(query: &str) -> BTreeMap<String, String> {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+fn read_query(query: &str) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    fn decoded(text: &str) -> Cow<'_, str> {
+        percent_decode_str(text).decode_utf8_lossy()
+    }
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }

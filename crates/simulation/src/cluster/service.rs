@@ -21,6 +21,9 @@ use crate::replica::Replica;
 use crate::span;
 use crate::world::{State, World};
 
+/// Room for an object of usual size.
+pub(super) const USUAL_LENGTH: usize = 4096;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Stream = Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
 
@@ -140,7 +143,8 @@ fn refused(turn: u64) -> Answer {
 fn respond(reply: Reply) -> Response<StreamBody<Stream>> {
     let (code, stream): (u16, Stream) = match reply {
         Reply::Answer(answer) => {
-            let bytes = serde_json::to_vec(&*answer.body).expect("it is JSON");
+            let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+            answer.write(&mut bytes);
             (answer.code, Box::pin(futures::stream::once(async { Ok(Frame::data(Bytes::from(bytes))) })))
         }
         Reply::Changes(changes) => (200, Box::pin(changes.map(|line| Ok(Frame::data(line))))),

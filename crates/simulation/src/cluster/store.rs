@@ -30,8 +30,41 @@ pub struct Change {
 pub struct Answer {
     /// The HTTP status.
     pub code: u16,
-    /// The body.
-    pub body: Arc<Value>,
+    body: Body,
+}
+
+/// What is sent back. Objects are not copied for it: they are written out where the answer is sent.
+#[derive(Clone, Debug)]
+enum Body {
+    Words(Value),
+    Object(Shown),
+    List { kind: Kind, version: u64, items: Vec<Shown> },
+}
+
+/// An object as it is sent, whole or only its metadata.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The object.
+    pub object: Arc<Value>,
+    /// Whether only metadata is wanted.
+    pub metadata_only: bool,
+}
+
+impl Shown {
+    /// As JSON.
+    pub fn write(&self, text: &mut Vec<u8>) {
+        if self.metadata_only {
+            text.extend_from_slice(br#"{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":"#);
+            write(text, &self.object["metadata"]);
+            text.push(b'}');
+        } else {
+            write(text, &self.object);
+        }
+    }
+}
+
+fn write(text: &mut Vec<u8>, value: &Value) {
+    serde_json::to_writer(text, value).expect("it is JSON, and memory takes everything");
 }
 
 impl Answer {
@@ -41,11 +74,33 @@ impl Answer {
             "kind": "Status", "apiVersion": "v1", "metadata": {},
             "status": "Failure", "message": message, "reason": reason, "code": code,
         });
-        Self { code, body: Arc::new(body) }
+        Self { code, body: Body::Words(body) }
     }
 
-    fn of(body: Value) -> Self {
-        Self { code: 200, body: Arc::new(body) }
+    fn of(object: Arc<Value>, operation: &Operation) -> Self {
+        Self { code: 200, body: Body::Object(Shown { object, metadata_only: operation.metadata_only }) }
+    }
+
+    /// The body, as JSON.
+    pub fn write(&self, text: &mut Vec<u8>) {
+        match &self.body {
+            Body::Words(body) => write(text, body),
+            Body::Object(shown) => shown.write(text),
+            Body::List { kind, version, items } => {
+                let (api, kind) = kind.names();
+                let head = format!(
+                    r#"{{"apiVersion":"{api}","kind":"{kind}List","metadata":{{"resourceVersion":"{version}"}},"items":["#
+                );
+                text.extend_from_slice(head.as_bytes());
+                for (place, item) in items.iter().enumerate() {
+                    if place > 0 {
+                        text.push(b',');
+                    }
+                    item.write(text);
+                }
+                text.extend_from_slice(b"]}");
+            }
+        }
     }
 }
 
@@ -89,7 +144,7 @@ impl Store {
     pub fn handle(&mut self, operation: &Operation, now: jiff::Timestamp) -> Answer {
         let key = &operation.key;
         match operation.verb {
-            Verb::Get => self.objects.get(key).map_or_else(|| not_found(key), |found| Answer::of(shown(found, operation))),
+            Verb::Get => self.objects.get(key).map_or_else(|| not_found(key), |found| Answer::of(found.clone(), operation)),
             Verb::List | Verb::Watch => self.list(operation),
             Verb::Create => self.create(operation, now),
             Verb::Merge | Verb::Apply => self.patch(operation, now),
@@ -98,13 +153,10 @@ impl Store {
     }
 
     fn list(&self, operation: &Operation) -> Answer {
-        let Operation { key, selector, .. } = operation;
-        let items: Vec<Value> = self.selected(key, selector).map(|object| shown(object, operation)).collect();
-        let (version, kind) = key.kind.names();
-        Answer::of(json!({
-            "apiVersion": version, "kind": format!("{kind}List"),
-            "metadata": {"resourceVersion": self.version.to_string()}, "items": items,
-        }))
+        let Operation { key, selector, metadata_only, .. } = operation;
+        let shown = |object: &Arc<Value>| Shown { object: object.clone(), metadata_only: *metadata_only };
+        let items = self.selected(key, selector).map(shown).collect();
+        Answer { code: 200, body: Body::List { kind: key.kind, version: self.version, items } }
     }
 
     fn selected<'store>(&'store self, key: &'store Key, selector: &'store Selector) -> impl Iterator<Item = &'store Arc<Value>> {
@@ -137,10 +189,9 @@ impl Store {
         object["kind"] = json!(kind);
         if operation.dry_run {
             object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-            return Answer::of(shown(&object, operation));
+            return Answer::of(Arc::new(object), operation);
         }
-        let kept = self.put(key, object);
-        Answer { code: 201, body: Arc::new(shown(&kept, operation)) }
+        Answer { code: 201, ..Answer::of(self.put(key, object), operation) }
     }
 
     fn patch(&mut self, operation: &Operation, now: jiff::Timestamp) -> Answer {
@@ -156,10 +207,9 @@ impl Store {
         if operation.verb == Verb::Apply {
             fields::apply(&mut object, body, &operation.manager, now);
         } else {
-            merge(&mut object, body);
+            merge_half(&mut object, operation);
             decode_strings(&mut object);
             keep_what_cannot_change(&mut object, &before);
-            keep_the_other_half(&mut object, &before, operation);
             if object["metadata"]["finalizers"] == json!([]) {
                 object["metadata"].as_object_mut().map(|metadata| metadata.remove("finalizers"));
             }
@@ -168,7 +218,7 @@ impl Store {
             return Answer::refusal(422, "Invalid", &format!("{key} is immutable"));
         }
         if object == *before {
-            return Answer::of(shown(&before, operation));
+            return Answer::of(before, operation);
         }
         if operation.verb == Verb::Merge {
             fields::take_away_what_changed(&mut object, &before);
@@ -180,10 +230,9 @@ impl Store {
         let is_released = object["metadata"]["deletionTimestamp"].is_string() && object["metadata"]["finalizers"].is_null();
         if is_released {
             self.remove(key);
-            return Answer::of(shown(&object, operation));
+            return Answer::of(Arc::new(object), operation);
         }
-        let kept = self.put(key.clone(), object);
-        Answer::of(shown(&kept, operation))
+        Answer::of(self.put(key.clone(), object), operation)
     }
 
     fn delete(&mut self, operation: &Operation, now: jiff::Timestamp) -> Answer {
@@ -202,7 +251,8 @@ impl Store {
         } else {
             self.remove(key);
         }
-        Answer::of(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200}))
+        let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200});
+        Answer { code: 200, body: Body::Words(done) }
     }
 
     fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
@@ -219,14 +269,6 @@ impl Store {
         let before = self.objects.remove(key);
         self.log.push(Change { version: self.version, key: key.clone(), before, after: None });
     }
-}
-
-/// The object as it is sent.
-pub fn shown(object: &Value, operation: &Operation) -> Value {
-    if !operation.metadata_only {
-        return object.clone();
-    }
-    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
 }
 
 /// A time as the API server writes it.
@@ -275,16 +317,14 @@ fn keep_what_cannot_change(object: &mut Value, before: &Value) {
 }
 
 /// A patch of the status changes nothing else, and any other patch leaves the status alone.
-fn keep_the_other_half(object: &mut Value, before: &Value, operation: &Operation) {
-    if !operation.key.kind.has_status() {
-        return;
+fn merge_half(object: &mut Value, operation: &Operation) {
+    let Operation { key, body, status, .. } = operation;
+    if !key.kind.has_status() {
+        return merge(object, body);
     }
-    if operation.status {
-        let status = object["status"].take();
-        *object = before.clone();
-        object["status"] = status;
-    } else {
-        object["status"] = before["status"].clone();
+    let Value::Object(fields) = body else { return };
+    for (name, value) in fields.iter().filter(|(name, _)| (*name == "status") == *status) {
+        merge(&mut object[name], value);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Watches: who is told of which changes, and what goes wrong on the way. Events of one watch keep their order, come late,
 //! come twice, or are lost together with their connection.
 
+use std::sync::Arc;
+
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::operation::Operation;
-use super::store::{Answer, Change, shown};
+use super::service::USUAL_LENGTH;
+use super::store::{Answer, Change, Shown};
 use crate::world::State;
 
 /// All that are open.
@@ -39,7 +42,7 @@ impl Watches {
             state.coverage.note_beside("watch expired");
             let expired = Answer::refusal(410, "Expired", "too old resource version");
             // The receiver is here.
-            let _held = sender.unbounded_send(event("ERROR", &expired.body));
+            let _held = sender.unbounded_send(event("ERROR", |line| expired.write(line)));
             return receiver;
         };
         let watches = &mut state.watches;
@@ -65,9 +68,10 @@ impl Watches {
         let has_told_everything = watch.last <= state.now();
         if has_told_everything {
             let (api, kind) = watch.operation.key.kind.names();
-            let object = json!({"apiVersion": api, "kind": kind, "metadata": {"resourceVersion": version.to_string()}});
+            let object =
+                json!({"apiVersion": api, "kind": kind, "metadata": {"resourceVersion": version.to_string()}}).to_string();
             // Whoever watched may be gone.
-            let _gone = watch.sender.unbounded_send(event("BOOKMARK", &object));
+            let _gone = watch.sender.unbounded_send(event("BOOKMARK", |line| line.extend_from_slice(object.as_bytes())));
         }
     }
 
@@ -130,22 +134,26 @@ fn line(operation: &Operation, change: &Change) -> Option<Bytes> {
     if !is_there {
         return None;
     }
-    let fits = |object: &Option<std::sync::Arc<Value>>| object.clone().filter(|object| operation.selector.fits(object));
+    let fits = |object: &Option<Arc<Value>>| object.clone().filter(|object| operation.selector.fits(object));
     let (kind, object) = match (fits(&change.before), fits(&change.after)) {
         (None, None) => return None,
-        (None, Some(after)) => ("ADDED", shown(&after, operation)),
-        (Some(_), Some(after)) => ("MODIFIED", shown(&after, operation)),
+        (None, Some(after)) => ("ADDED", after),
+        (Some(_), Some(after)) => ("MODIFIED", after),
         (Some(before), None) => {
-            let mut object = shown(change.after.as_ref().unwrap_or(&before), operation);
+            let mut object = (**change.after.as_ref().unwrap_or(&before)).clone();
             object["metadata"]["resourceVersion"] = json!(change.version.to_string());
-            ("DELETED", object)
+            ("DELETED", Arc::new(object))
         }
     };
-    Some(event(kind, &object))
+    let shown = Shown { object, metadata_only: operation.metadata_only };
+    Some(event(kind, |line| shown.write(line)))
 }
 
-fn event(kind: &str, object: &Value) -> Bytes {
-    let mut line = serde_json::to_vec(&json!({"type": kind, "object": object})).expect("it is JSON");
-    line.push(b'\n');
+/// The type comes first, as the API server writes it.
+fn event(kind: &str, object: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut line = Vec::with_capacity(USUAL_LENGTH);
+    line.extend_from_slice(format!(r#"{{"type":"{kind}","object":"#).as_bytes());
+    object(&mut line);
+    line.extend_from_slice(b"}\n");
     Bytes::from(line)
 }
