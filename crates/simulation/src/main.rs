@@ -11,6 +11,11 @@ use dbt_token_simulation::judge::Violation;
 use dbt_token_simulation::plan::Plan;
 use dbt_token_simulation::run::{Outcome, run};
 use dbt_token_simulation::shrink;
+use mimalloc::MiMalloc;
+
+/// The operator is all small objects: with the system's allocator a run takes a fifth longer.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Of so many seeds one is run with all log lines kept, and searched for token strings.
 const LISTENED: u64 = 20;
