@@ -2,6 +2,7 @@
 //! and asks nobody.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dbt_token_planner::adoption::{Fit, Holder};
 use dbt_token_planner::identity::{Fingerprint, OwnerUid, TokenId, TokenUid};
@@ -63,7 +64,7 @@ impl Accounts {
         living: &BTreeMap<OwnerUid, String>,
     ) -> Option<Vec<Fit>> {
         let slots = self.shared.surroundings.watched.slots();
-        let slots: Vec<ObservedSlot> = slots
+        let slots: Vec<_> = slots
             .into_iter()
             .filter(|slot| slot.belonging.installation == self.shared.surroundings.installation)
             .filter(|slot| Some(slot.belonging.account_id.0) == account.account_id())
@@ -76,7 +77,7 @@ impl Accounts {
         &self,
         account: &AccountHandle,
         token: TokenId,
-        slots: &[ObservedSlot],
+        slots: &[Arc<ObservedSlot>],
         owner: &OwnerUid,
         living: &BTreeMap<OwnerUid, String>,
     ) -> Holder {

@@ -1,5 +1,7 @@
 //! The changes that an account's plan asks for, one arm and one call each. Chooses nothing.
 
+use std::sync::Arc;
+
 use dbt_token_planner::account::AccountEffect;
 use dbt_token_planner::account::observation::{SlotKind, SlotName};
 use dbt_token_planner::identity::TokenId;
@@ -46,7 +48,7 @@ impl AccountHandle {
     }
 
     async fn close(&self, object: &DbtAccount, name: &SlotName) -> Result<(), ReconcileError> {
-        let fits = |slot: &ObservedSlot| {
+        let fits = |slot: &Arc<ObservedSlot>| {
             let kind = if slot.slot.retained { SlotKind::Record } else { SlotKind::Slot };
             (&slot.belonging.owner.uid, slot.slot.serial, kind) == (&name.owner, name.serial, name.kind)
         };

@@ -89,7 +89,7 @@ impl AccountHandle {
             owners: mine.iter().filter_map(|token| claim(token, &state)).collect(),
             living: all.iter().filter_map(|token| token.metadata.uid.clone()).map(OwnerUid::new).collect(),
             lives: lives(&state, interval, now),
-            slots: self.slots(object).into_iter().map(account_slot).collect(),
+            slots: self.slots(object).iter().map(|slot| account_slot(slot)).collect(),
             held: self.held(),
             gone: state.readings.gone.clone(),
         }
@@ -103,13 +103,13 @@ impl AccountHandle {
 
     /// The slots and records of this account that this installation made. The account is told by dbt's id: a `DbtAccount`
     /// that was created anew under another name still owes what was left behind under the old one.
-    pub(super) fn slots(&self, object: &DbtAccount) -> Vec<ObservedSlot> {
+    pub(super) fn slots(&self, object: &DbtAccount) -> Vec<Arc<ObservedSlot>> {
         let surroundings = &self.shared.surroundings;
-        let slots = surroundings.watched.slots().into_iter();
-        let mut slots: Vec<ObservedSlot> = slots
-            .filter(|slot| slot.belonging.installation == surroundings.installation)
-            .filter(|slot| slot.belonging.account_id == AccountId(object.spec.account_id))
-            .collect();
+        let mut slots = surroundings.watched.slots();
+        slots.retain(|slot| {
+            slot.belonging.installation == surroundings.installation
+                && slot.belonging.account_id == AccountId(object.spec.account_id)
+        });
         slots.sort_by(|one, other| one.reference.name.cmp(&other.reference.name));
         slots
     }
@@ -195,9 +195,13 @@ fn claim(token: &ServiceToken, state: &State) -> Option<OwnerClaim> {
     })
 }
 
-fn account_slot(observed: ObservedSlot) -> AccountSlot {
-    let owner = observed.belonging.owner;
-    AccountSlot { owner_name: format!("{}/{}", owner.namespace, owner.name), owner: owner.uid, slot: observed.slot }
+fn account_slot(observed: &ObservedSlot) -> AccountSlot {
+    let owner = &observed.belonging.owner;
+    AccountSlot {
+        owner_name: format!("{}/{}", owner.namespace, owner.name),
+        owner: owner.uid.clone(),
+        slot: observed.slot.clone(),
+    }
 }
 
 fn project_reading(state: &State, object: &DbtAccount, tokens: &[&ServiceToken]) -> ProjectReading {

@@ -45,7 +45,7 @@ pub trait Watched: Send + Sync {
     fn tokens_of(&self, account: &str) -> Vec<Arc<ServiceToken>>;
 
     /// The slots and records in the operator's own namespace, those that can be read.
-    fn slots(&self) -> Vec<ObservedSlot>;
+    fn slots(&self) -> Vec<Arc<ObservedSlot>>;
 
     /// The tokens that Secrets with our label say to hold (by their annotation), with `namespace/name` of the Secret.
     fn held(&self) -> Vec<(TokenId, String)>;

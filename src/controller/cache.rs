@@ -1,11 +1,12 @@
 //! What the operator knows of Kubernetes without asking: watches of the four kinds that matter, and who belongs to whom.
 //! Secrets are watched as metadata and by label only, so that other people's Secrets cost nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
 use dbt_token_planner::identity::TokenId;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -35,6 +36,7 @@ pub struct Caches {
     /// The namespaces, for their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) slots_by_owner: Grouped,
+    pub(super) read_slots: ReadSlots,
     pub(super) tokens_by_secret: Grouped,
     pub(super) tokens_by_account: Grouped,
     /// What they do not show yet of our own writes.
@@ -76,6 +78,32 @@ impl Grouped {
     }
 }
 
+/// Slots as they were read from their Secrets: every look at an account needs all of them, and few change in between. One
+/// counts only for the version that it was read from.
+#[derive(Default)]
+pub(super) struct ReadSlots(RwLock<HashMap<String, Arc<ObservedSlot>>>);
+
+impl ReadSlots {
+    /// What the metadata of a Secret says; `None` if that makes no sense.
+    fn read(&self, secret: &SecretMetadata) -> Option<Arc<ObservedSlot>> {
+        let ObjectMeta { name: Some(name), uid: Some(uid), resource_version: Some(version), .. } = &secret.metadata else {
+            return None;
+        };
+        let is_of_version = |slot: &&Arc<ObservedSlot>| slot.reference.uid == *uid && slot.reference.resource_version == *version;
+        let known = self.0.read().expect("no holder of the lock panics").get(name).filter(is_of_version).cloned();
+        known.or_else(|| {
+            let slot = Arc::new(slot::observe(secret).ok()?);
+            self.0.write().expect("no holder of the lock panics").insert(name.clone(), slot.clone());
+            Some(slot)
+        })
+    }
+
+    /// The Secret is gone.
+    pub(super) fn forget(&self, secret: &SecretMetadata) {
+        self.0.write().expect("no holder of the lock panics").remove(&secret.name_any());
+    }
+}
+
 /// The writing halves of the stores, for the tasks that fill them.
 pub struct Writers {
     pub(super) tokens: Writer<ServiceToken>,
@@ -103,6 +131,7 @@ impl Caches {
             secrets,
             namespaces,
             slots_by_owner: Grouped::default(),
+            read_slots: ReadSlots::default(),
             tokens_by_secret: Grouped::default(),
             tokens_by_account: Grouped::default(),
             expected: Expectations::default(),
@@ -132,9 +161,10 @@ impl Caches {
         );
     }
 
-    /// The slots and records of an owner.
-    pub fn slots_of(&self, owner: &str) -> Vec<Arc<SecretMetadata>> {
-        self.slots_by_owner.get(owner).iter().filter_map(|slot| self.slots.get(slot)).collect()
+    /// The slots and records of an owner, those that can be read.
+    pub fn slots_of(&self, owner: &str) -> Vec<Arc<ObservedSlot>> {
+        let secrets = self.slots_by_owner.get(owner).into_iter().filter_map(|slot| self.slots.get(&slot));
+        secrets.filter_map(|secret| self.read_slots.read(&secret)).collect()
     }
 
     /// The ServiceTokens that write the Secret of this name.
@@ -172,8 +202,8 @@ impl Watched for Caches {
         self.users_of(account)
     }
 
-    fn slots(&self) -> Vec<ObservedSlot> {
-        self.slots.state().iter().filter_map(|secret| slot::observe(secret).ok()).collect()
+    fn slots(&self) -> Vec<Arc<ObservedSlot>> {
+        self.slots.state().iter().filter_map(|secret| self.read_slots.read(secret)).collect()
     }
 
     fn held(&self) -> Vec<(TokenId, String)> {
@@ -199,4 +229,50 @@ fn held_by(secret: &SecretMetadata) -> Option<(TokenId, String)> {
 
 pub(super) fn secret_key(namespace: &str, secret: &str) -> String {
     format!("{namespace}/{secret}")
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::core::PartialObjectMetaExt;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+
+    fn secret(version: &str, more: &[(&str, &str)]) -> SecretMetadata {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let labels = [(names::SLOT, "true"), (names::OWNER_UID, "u1"), (names::SERIAL, "7"), (names::INSTALLATION, "ours")];
+        let annotations = [
+            (names::OWNER_NAMESPACE, "finance"),
+            (names::OWNER_NAME, "dagster"),
+            (names::ACCOUNT, "analytics"),
+            (names::ACCOUNT_ID, "1"),
+        ];
+        let metadata = ObjectMeta {
+            name: Some("record-u1-7-ae0bec9e".to_owned()),
+            namespace: Some("operator".to_owned()),
+            uid: Some("slot-uid".to_owned()),
+            resource_version: Some(version.to_owned()),
+            creation_timestamp: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
+            labels: Some(map(&[labels.as_slice(), &[(names::RETAINED, "true")]].concat())),
+            annotations: Some(map(&[annotations.as_slice(), more].concat())),
+            ..ObjectMeta::default()
+        };
+        metadata.into_response_partial::<Secret>()
+    }
+
+    #[test]
+    fn a_slot_is_read_anew_with_every_version() {
+        let (caches, mut writers) = Caches::new("operator");
+        let tokens = || caches.slots().iter().map(|slot| slot.slot.token()).collect::<Vec<_>>();
+        let filled = [(names::TOKEN_ID, "2202"), (names::TOKEN_UID, "k0PqL-2"), (names::GRANTED, "00ff")];
+        writers.slots.apply_watcher_event(&Event::Apply(secret("1", &[])));
+        assert_eq!((tokens(), tokens()), (vec![None], vec![None]));
+        writers.slots.apply_watcher_event(&Event::Apply(secret("2", &filled)));
+        assert_eq!(tokens(), [Some(TokenId(2202))]);
+        writers.slots.apply_watcher_event(&Event::Apply(secret("3", &filled[..2])));
+        assert_eq!(tokens(), [], "a part of what a slot holds is none");
+        writers.slots.apply_watcher_event(&Event::Delete(secret("3", &filled[..2])));
+        assert_eq!(tokens(), []);
+    }
 }

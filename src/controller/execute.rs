@@ -365,7 +365,7 @@ impl Executor<'_> {
 
     fn slot(&self, serial: Serial) -> Result<&ObservedSlot, Failure> {
         let slot = self.seen.slots.iter().find(|slot| slot.slot.serial == serial && !slot.slot.retained);
-        slot.ok_or_else(|| failure::stale("the slot is gone"))
+        slot.map(Arc::as_ref).ok_or_else(|| failure::stale("the slot is gone"))
     }
 
     fn target(&self) -> Result<&TargetReference, Failure> {

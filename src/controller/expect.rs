@@ -12,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::cache::Caches;
 use crate::api::v1alpha1::ServiceToken;
-use crate::cluster::slot::{self, ObservedSlot};
+use crate::cluster::slot::ObservedSlot;
 use crate::cluster::target::TargetReference;
 
 /// How long a write of ours may take to come back through a watch. Usually milliseconds; after this the object is simply
@@ -81,11 +81,8 @@ impl Expect {
             }
             Self::Slot { owner, serial, retained, before } => {
                 let slots = caches.slots_of(owner.as_str());
-                let slot = slots
-                    .iter()
-                    .filter_map(|metadata| slot::observe(metadata).ok())
-                    .find(|slot| slot.slot.serial == *serial && slot.slot.retained == *retained);
-                slot.map(|slot| slot.reference.resource_version) != *before
+                let slot = slots.iter().find(|slot| slot.slot.serial == *serial && slot.slot.retained == *retained);
+                slot.map(|slot| &slot.reference.resource_version) != before.as_ref()
             }
             Self::Target { namespace, name, before } => {
                 caches.target(namespace, name).and_then(|target| target.resource_version()) != *before

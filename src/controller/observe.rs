@@ -18,7 +18,7 @@ use crate::api::desired;
 use crate::api::names;
 use crate::api::v1alpha1::{ServiceToken, ServiceTokenStatus, TokenEffective};
 use crate::cluster::render::{self, Template, Variables};
-use crate::cluster::slot::{self, Belonging, ObservedSlot};
+use crate::cluster::slot::{Belonging, ObservedSlot};
 use crate::cluster::target::{self, TargetReference};
 use crate::cluster::{ledger, status};
 
@@ -29,7 +29,7 @@ pub struct Seen {
     /// What the planner is given.
     pub observation: Observation,
     /// The slots, with the versions that were seen.
-    pub slots: Vec<ObservedSlot>,
+    pub slots: Vec<Arc<ObservedSlot>>,
     /// The target, in the version that was seen.
     pub target: Option<TargetReference>,
     /// The account.
@@ -118,13 +118,13 @@ pub fn owner_of(token: &ServiceToken) -> Option<Owner> {
     Some(Owner { uid, namespace: token.namespace().unwrap_or_default(), name: token.name_any() })
 }
 
-fn slots(context: &Context, owner: &OwnerUid) -> Vec<ObservedSlot> {
-    let known = context.caches.slots_of(owner.as_str());
-    let observed = known.iter().filter_map(|metadata| slot::observe(metadata).ok());
-    observed.filter(|slot| slot.belonging.installation == context.installation && slot.belonging.owner.uid == *owner).collect()
+fn slots(context: &Context, owner: &OwnerUid) -> Vec<Arc<ObservedSlot>> {
+    let mut slots = context.caches.slots_of(owner.as_str());
+    slots.retain(|slot| slot.belonging.installation == context.installation && slot.belonging.owner.uid == *owner);
+    slots
 }
 
-fn slots_in_order(slots: &[ObservedSlot]) -> Vec<Slot> {
+fn slots_in_order(slots: &[Arc<ObservedSlot>]) -> Vec<Slot> {
     let mut slots: Vec<Slot> = slots.iter().map(|slot| slot.slot.clone()).collect();
     slots.sort_by_key(|slot| (slot.serial, slot.retained));
     slots

@@ -192,6 +192,9 @@ fn on_account(caches: &Caches, triggers: &Triggers, change: &Change<'_, DbtAccou
 
 fn on_slot(caches: &Caches, triggers: &Triggers, change: &Change<'_, SecretMetadata>) {
     let slot = change.object();
+    if let Change::Gone(slot) = change {
+        caches.read_slots.forget(slot);
+    }
     if let Some(owner) = slot.labels().get(names::OWNER_UID) {
         match change {
             Change::Present(_) => caches.slots_by_owner.insert(owner, slot),

@@ -213,8 +213,8 @@ impl Watched for FakeCluster {
         lock(&self.tokens).values().filter(|token| token.spec.account_ref.name == account).cloned().collect()
     }
 
-    fn slots(&self) -> Vec<ObservedSlot> {
-        lock(&self.slots).clone()
+    fn slots(&self) -> Vec<Arc<ObservedSlot>> {
+        lock(&self.slots).iter().cloned().map(Arc::new).collect()
     }
 
     fn held(&self) -> Vec<(TokenId, String)> {

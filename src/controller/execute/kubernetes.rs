@@ -187,14 +187,9 @@ impl Executor<'_> {
     pub(super) async fn rebuild(&self, ledger: &Ledger) -> Result<Done, Failure> {
         let owner = &self.seen.observation.owner.uid;
         let live = self.context.slots.list(owner).await.map_err(|error| failure::cluster(&error, error.class()))?;
-        let ours = live.into_iter().filter(|slot| slot.belonging.installation == self.context.installation);
-        let versions = |slots: &[ObservedSlot]| {
-            slots
-                .iter()
-                .map(|slot| (slot.reference.name.clone(), slot.reference.resource_version.clone()))
-                .collect::<BTreeMap<_, _>>()
-        };
-        if versions(&ours.collect::<Vec<_>>()) != versions(&self.seen.slots) {
+        let ours = live.iter().filter(|slot| slot.belonging.installation == self.context.installation);
+        let seen = self.seen.slots.iter().map(|slot| version(slot));
+        if ours.map(version).collect::<BTreeMap<_, _>>() != seen.collect() {
             return Err(failure::stale("the slots are others than those that were seen"));
         }
         self.write_ledger(ledger).await
@@ -255,4 +250,8 @@ impl Executor<'_> {
             .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
         Ok(Done::new(Outcome::Done, Some(Expect::target(&target.namespace, &target.name, Some(target)))))
     }
+}
+
+fn version(slot: &ObservedSlot) -> (&str, &str) {
+    (&slot.reference.name, &slot.reference.resource_version)
 }
