@@ -128,7 +128,7 @@ impl Store {
 
     /// All objects of a kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
-        self.objects.iter().filter(move |(key, _)| key.kind == kind)
+        self.objects.range(Key::new(kind, "", "")..).take_while(move |(key, _)| key.kind == kind)
     }
 
     /// The changes after a version; none if some of them are forgotten.
