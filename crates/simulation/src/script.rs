@@ -72,7 +72,7 @@ pub fn begin(state: &mut State, plan: &Plan) {
     // No lease is held twice for long.
     state.after(end, 0, move |state| (1..replicas).for_each(|place| Replica::depose(state, place)));
     state.after(end, 0, move |state| state.history.note(end, || "--- faults end ---".to_owned()));
-    state.after(MINUTE, 1, person);
+    state.after(MINUTE / 2, 1, person);
 }
 
 fn apply(state: &mut State, place: usize) {
@@ -301,5 +301,5 @@ fn person(state: &mut State) {
         state.history.note(state.now(), || format!("a person confirms {value}"));
         by_hand(state, Verb::Merge, &key, json!({"metadata": {"annotations": {format!("{PREFIX}/confirm"): value}}}));
     }
-    state.after(5 * MINUTE, 1, person);
+    state.after(MINUTE, 1, person);
 }
