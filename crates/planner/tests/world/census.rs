@@ -11,7 +11,7 @@ use super::model::Checked;
 use super::observe::{rows, tok, token_id};
 use super::settle;
 use super::shared::Shared;
-use super::{Gone, Marked, Target, Tok, World, bit};
+use super::{Gone, Marked, Target, Tok, Token, Toks, World, bit};
 
 /// The operator revoked a token that a consumer or the target held.
 pub const HARM: u16 = 1 << 8;
@@ -58,39 +58,101 @@ fn consumers(world: &World) -> impl Iterator<Item = Tok> {
     world.consumer.into_iter().chain(world.pod.map(|pod| pod.token)).chain(world.remote)
 }
 
-pub fn census(world: &World, shared: &Shared) -> Census {
-    let stored = |token: Tok| {
-        world.slots.iter().any(|slot| slot.token == Some(token) && !slot.retained)
-            || target(world) == CensusTarget::Token(token_id(token))
-    };
-    let tokens = (0..).zip(&world.tokens).map(|(index, token)| CensusToken {
-        id: token_id(index),
-        ours: token.mark == Marked::Ours || world.ghosts.stored & bit(index) != 0,
-        active: token.active,
-        rows: rows(token.rows),
-        stored: stored(index),
-        touched: world.ghosts.touched & bit(index) != 0,
-    });
-    Census {
-        was_ready: world.ghosts.was_ready,
-        deleting: world.object.deleted.is_some(),
-        disturbed: false,
-        target: target(world),
-        consumers: consumers(world).map(token_id).collect::<BTreeSet<_>>(),
-        overdue: (0..16).filter(|token| world.ghosts.overdue & bit(*token) != 0).map(token_id).collect(),
-        compromised: (0..16).filter(|index| world.ghosts.compromised & bit(*index) != 0).map(token_id).collect(),
-        tokens: tokens.collect(),
-        declared: (0..4).filter(|number| world.ghosts.declared & (1 << number) != 0).map(rows).collect(),
-        ledger: shared.ledger(world.object.ledger).as_ref().clone(),
+/// All that the shipped predicates see of a world, in a form that is quickly compared: most transitions change none of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Facts {
+    was_ready: bool,
+    deleting: bool,
+    /// The target is there, and what it holds.
+    target: Option<Option<Tok>>,
+    consumers: Toks,
+    overdue: Toks,
+    compromised: Toks,
+    declared: u8,
+    ours: Toks,
+    active: Toks,
+    stored: Toks,
+    touched: Toks,
+    /// The rows of each token, of which there is one for each number.
+    rows: Vec<u8>,
+    ledger: u32,
+}
+
+impl Facts {
+    fn of(world: &World) -> Self {
+        let set = |has: &dyn Fn(Tok, &Token) -> bool| {
+            (0..).zip(&world.tokens).filter(|(index, token)| has(*index, token)).fold(0, |set, (index, _)| set | bit(index))
+        };
+        let ghosts = &world.ghosts;
+        let target = match target(world) {
+            CensusTarget::Absent => None,
+            CensusTarget::Empty => Some(None),
+            CensusTarget::Token(token) => Some(Some(tok(token))),
+        };
+        let held = world.slots.iter().filter(|slot| !slot.retained).filter_map(|slot| slot.token).chain(target.flatten());
+        Self {
+            was_ready: ghosts.was_ready,
+            deleting: world.object.deleted.is_some(),
+            target,
+            consumers: consumers(world).fold(0, |set, token| set | bit(token)),
+            overdue: ghosts.overdue,
+            compromised: ghosts.compromised,
+            declared: ghosts.declared,
+            ours: set(&|_, token| token.mark == Marked::Ours) | ghosts.stored,
+            active: set(&|_, token| token.active),
+            stored: held.fold(0, |set, token| set | bit(token)),
+            touched: ghosts.touched,
+            rows: world.tokens.iter().map(|token| token.rows).collect(),
+            ledger: world.object.ledger,
+        }
+    }
+
+    fn census(&self, shared: &Shared) -> Census {
+        let ids = |set: Toks| (0..16).filter(|token| set & bit(*token) != 0).map(token_id).collect::<BTreeSet<_>>();
+        let tokens = (0..).zip(&self.rows).map(|(index, number)| CensusToken {
+            id: token_id(index),
+            ours: self.ours & bit(index) != 0,
+            active: self.active & bit(index) != 0,
+            rows: rows(*number),
+            stored: self.stored & bit(index) != 0,
+            touched: self.touched & bit(index) != 0,
+        });
+        Census {
+            was_ready: self.was_ready,
+            deleting: self.deleting,
+            disturbed: false,
+            target: match self.target {
+                None => CensusTarget::Absent,
+                Some(None) => CensusTarget::Empty,
+                Some(Some(token)) => CensusTarget::Token(token_id(token)),
+            },
+            consumers: ids(self.consumers),
+            overdue: ids(self.overdue),
+            compromised: ids(self.compromised),
+            tokens: tokens.collect(),
+            declared: (0..4).filter(|number| self.declared & (1 << number) != 0).map(rows).collect(),
+            ledger: shared.ledger(self.ledger).as_ref().clone(),
+        }
     }
 }
 
+/// What is broken, asked of the shipped predicates once for all worlds that are alike to them.
+fn broken(world: &World, shared: &Shared) -> Vec<Violation> {
+    let facts = Facts::of(world);
+    shared.violations.get(&facts).unwrap_or_else(|| {
+        let broken = violations(&facts.census(shared));
+        shared.violations.put(facts, broken.clone());
+        broken
+    })
+}
+
 /// Whether an outsider's damage explains this violation by itself.
-fn is_excused(world: &World, census: &Census, violation: Violation) -> bool {
+fn is_excused(world: &World, shared: &Shared, violation: Violation) -> bool {
+    let (target, ledger) = (target(world), shared.ledger(world.object.ledger));
     let killed = |token: Tok| world.ghosts.killed & bit(token) != 0;
     let killed_id = |id| killed(tok(id));
     let excused = match violation {
-        Violation::TargetHoldsDeadToken => matches!(census.target, CensusTarget::Token(id) if killed_id(id)),
+        Violation::TargetHoldsDeadToken => matches!(target, CensusTarget::Token(id) if killed_id(id)),
         Violation::ConsumerHoldsDeadToken => consumers(world).all(|token| world.is_active(token) || killed(token)),
         Violation::TargetEmptied => world.ghosts.target_damaged,
         // A published token that does not work (or that came with a copy of a cluster) is in no ledger of ours while its
@@ -100,12 +162,12 @@ fn is_excused(world: &World, census: &Census, violation: Violation) -> bool {
                 let foreign = world.tokens[usize::from(token)].mark == Marked::OtherInstallation;
                 foreign || killed(token) || (world.ghosts.refused | world.ghosts.unslotted) & bit(token) != 0
             };
-            world.ghosts.ledger_damaged || matches!(census.target, CensusTarget::Token(id) if lost(tok(id)))
+            world.ghosts.ledger_damaged || matches!(target, CensusTarget::Token(id) if lost(tok(id)))
         }
         Violation::RetiredTooEarly => {
-            let dead = census.ledger.retiring.iter().map(|entry| tok(entry.token)).filter(|token| !world.is_active(*token));
-            let successor_killed = census.ledger.current.is_some_and(|entry| killed_id(entry.token));
-            let published_killed = matches!(census.target, CensusTarget::Token(id) if killed_id(id));
+            let dead = ledger.retiring.iter().map(|entry| tok(entry.token)).filter(|token| !world.is_active(*token));
+            let successor_killed = ledger.current.is_some_and(|entry| killed_id(entry.token));
+            let published_killed = matches!(target, CensusTarget::Token(id) if killed_id(id));
             let killed_after = successor_killed || published_killed;
             world.ghosts.target_damaged || world.ghosts.ledger_damaged || killed_after || dead.into_iter().all(killed)
         }
@@ -119,14 +181,13 @@ pub fn judge(world: &mut World, shared: &Shared) {
     if matches!(world.target, Target::Ours { token: Some(_), intact: true }) {
         world.ghosts.target_damaged = false;
     }
-    let found = census(world, shared);
-    let broken = violations(&found);
-    if matches!(found.target, CensusTarget::Token(_)) {
+    let broken = broken(world, shared);
+    if matches!(target(world), CensusTarget::Token(_)) {
         world.ghosts.was_ready |= broken.is_empty();
     }
     world.ghosts.restored &= !broken.is_empty();
     for violation in broken {
-        if !is_excused(world, &found, violation) {
+        if !is_excused(world, shared, violation) {
             world.ghosts.broken |= flag(violation);
         }
     }
@@ -136,7 +197,7 @@ pub fn judge(world: &mut World, shared: &Shared) {
     if serials.windows(2).any(|pair| pair[0] == pair[1]) {
         world.ghosts.broken |= MADE_TWICE;
     }
-    world.ghosts.ledger_damaged &= !settle::is_at_rest(world, shared);
+    world.ghosts.ledger_damaged = world.ghosts.ledger_damaged && !settle::is_at_rest(world, shared);
     let tidy = || world.slots.len() == 1 && settle::is_at_rest(world, shared);
     if world.ghosts.declared.count_ones() > 1 && tidy() {
         world.ghosts.declared = 1 << world.object.rows;

@@ -57,10 +57,8 @@ impl Checked {
     fn replica_actions(&self, world: &World, replica: usize, actions: &mut Vec<Action>) {
         let state = &world.replicas[replica];
         match state.phase {
-            Phase::Idle if look(world, replica, &self.shared).is_some_and(|next| next != *world) => {
-                actions.push(Action::Look(replica));
-            }
-            Phase::Idle => {}
+            // Whether anything comes of it is worked out once, where it is done.
+            Phase::Idle => actions.push(Action::Look(replica)),
             Phase::Pending(hand) => {
                 actions.push(Action::Go(replica));
                 if world.left.faults > 0 {
@@ -240,11 +238,19 @@ impl Checked {
     }
 
     fn next(&self, world: &World, action: Action) -> Option<World> {
+        match action {
+            Action::Look(replica) => look(world, replica, &self.shared).filter(|next| next != world),
+            Action::Go(replica) => Some(go(world, replica, &self.shared, Luck::Good)),
+            Action::Unlucky(replica, what) => Some(self.unlucky(world, replica, what)),
+            _ => Some(self.befalls(world, action)),
+        }
+    }
+
+    /// What comes of everything that is no step of a replica's plan.
+    fn befalls(&self, world: &World, action: Action) -> World {
         let mut next = world.clone();
         match action {
-            Action::Look(replica) => return look(world, replica, &self.shared),
-            Action::Go(replica) => return Some(go(world, replica, &self.shared, Luck::Good)),
-            Action::Unlucky(replica, what) => return Some(self.unlucky(world, replica, what)),
+            Action::Look(_) | Action::Go(_) | Action::Unlucky(..) => unreachable!("{action:?} is a replica's step"),
             Action::Restart(replica) => {
                 outside::restart(&mut next, replica);
                 next.left.faults -= 1;
@@ -288,7 +294,7 @@ impl Checked {
             Action::RivalEnds => outside::rival_ends(&mut next),
             Action::Recover => next.account_ready = true,
         }
-        Some(next)
+        next
     }
 
     /// Replicas of the same lag are alike, so that their order says nothing.

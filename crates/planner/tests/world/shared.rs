@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, RwLock};
 
+use ahash::RandomState;
 use dbt_token_planner::desired::Retirement;
+use dbt_token_planner::invariant::Violation;
 use dbt_token_planner::ledger::Ledger;
 
+use super::census::Facts;
 use super::mutation::Mutation;
 use super::observe::View;
 use super::replica::{Job, Planned};
@@ -18,11 +21,11 @@ pub struct Interner<T> {
     inner: RwLock<Numbered<T>>,
 }
 
-type Numbered<T> = (HashMap<Arc<T>, u32>, Vec<Arc<T>>);
+type Numbered<T> = (HashMap<Arc<T>, u32, RandomState>, Vec<Arc<T>>);
 
 impl<T: Eq + Hash> Interner<T> {
     pub fn new() -> Self {
-        Self { inner: RwLock::new((HashMap::new(), Vec::new())) }
+        Self { inner: RwLock::new((HashMap::default(), Vec::new())) }
     }
 
     pub fn number(&self, value: T) -> u32 {
@@ -45,12 +48,12 @@ impl<T: Eq + Hash> Interner<T> {
 
 /// Remembers the answer to a question.
 pub struct Memo<K, V> {
-    inner: RwLock<HashMap<K, V>>,
+    inner: RwLock<HashMap<K, V, RandomState>>,
 }
 
 impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     pub fn new() -> Self {
-        Self { inner: RwLock::new(HashMap::new()) }
+        Self { inner: RwLock::new(HashMap::default()) }
     }
 
     pub fn get(&self, key: &K) -> Option<V> {
@@ -68,6 +71,7 @@ pub struct Shared {
     pub jobs: Interner<Job>,
     pub plans: Memo<View, Arc<Planned>>,
     pub courses: Memo<u64, Course>,
+    pub violations: Memo<Facts, Vec<Violation>>,
     pub mutation: Option<Mutation>,
     /// Lists leave out deleted tokens.
     pub hides: bool,
@@ -91,6 +95,7 @@ impl Shared {
             jobs: Interner::new(),
             plans: Memo::new(),
             courses: Memo::new(),
+            violations: Memo::new(),
             mutation,
             hides,
             retirement,
