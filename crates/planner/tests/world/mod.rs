@@ -21,6 +21,8 @@ pub mod start;
 pub mod words;
 pub mod wrong;
 
+use std::hash::{Hash, Hasher};
+
 /// The second at which every history begins.
 pub const BASE: i64 = 1_767_225_600;
 /// The length of a tick: longer than the overlap, the patience of a deletion and the first four delays after failures.
@@ -56,7 +58,7 @@ pub enum Marked {
 }
 
 /// A token in dbt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
     pub serial: Ser,
     pub mark: Marked,
@@ -73,6 +75,16 @@ pub struct Token {
     pub made_outside: bool,
 }
 
+/// One number for all of it, since every state is hashed three times.
+impl Hash for Token {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { serial, mark, active, rows, used, linked, legacy, used_at, made_outside } = *self;
+        let [first, second] = serial.to_le_bytes();
+        let flags = bits([active, used, linked, legacy, made_outside]);
+        u64::from_le_bytes([first, second, mark as u8, rows, used_at, flags, 0, 0]).hash(hasher);
+    }
+}
+
 /// A pod that takes the target by its environment: it holds what it read until its container restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pod {
@@ -84,7 +96,7 @@ pub struct Pod {
 }
 
 /// A slot. Its content only moves forward, so that within one incarnation equal content means equal resourceVersion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     pub serial: Ser,
     pub incarnation: u8,
@@ -97,6 +109,21 @@ pub struct Slot {
     pub adopted: bool,
     /// The string in it was made up around the token's uid.
     pub forged: bool,
+}
+
+/// As for tokens.
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { serial, incarnation, token, granted, committed, retained, condemned, adopted, forged } = *self;
+        let [first, second] = serial.to_le_bytes();
+        let flags = bits([committed, retained, condemned, adopted, forged]);
+        let filled = u8::from(token.is_some());
+        u64::from_le_bytes([first, second, incarnation, filled, token.unwrap_or_default(), granted, flags, 0]).hash(hasher);
+    }
+}
+
+fn bits(flags: [bool; 5]) -> u8 {
+    flags.into_iter().fold(0, |bits, flag| bits << 1 | u8::from(flag))
 }
 
 /// What the Secret of an adoption holds.

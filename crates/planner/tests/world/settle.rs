@@ -110,20 +110,36 @@ fn is_refused_adoption(world: &World, shared: &Shared) -> bool {
 
 /// The world with faults stopped: everything in flight is dropped or has landed, and one replica starts anew.
 fn calmed(world: &World) -> World {
-    let mut world = world.clone();
+    // Not a clone of all of it: this is done for every state.
+    let mut world = World {
+        tick: world.tick,
+        object: world.object.clone(),
+        tokens: world.tokens.clone(),
+        slots: world.slots.clone(),
+        closed: world.closed.clone(),
+        target: world.target,
+        consumer: world.consumer,
+        pod: world.pod,
+        remote: world.remote,
+        elsewhere: world.elsewhere,
+        delayed: world.delayed.clone(),
+        source: world.source,
+        rival: false,
+        account_ready: true,
+        confirmed: world.confirmed,
+        snapshot: None,
+        replicas: vec![Replica::default()],
+        left: super::Left::default(),
+        ghosts: world.ghosts.clone(),
+    };
     while !world.delayed.is_empty() {
         land(&mut world);
     }
-    world.replicas = vec![Replica::default()];
-    world.account_ready = true;
-    world.rival = false;
     if shared_is_done(&world) {
         // The readers of an adopted token move sooner or later, and nobody puts it back.
         world.source = super::Source::Nothing;
         world.elsewhere = None;
     }
-    world.snapshot = None;
-    world.left = super::Left::default();
     world.ghosts.broken = 0;
     world.ghosts.declared = 0;
     world.ghosts.was_ready = false;
