@@ -60,7 +60,9 @@ impl Needles {
     /// Where any of them stands in the text: one message a line.
     #[must_use]
     pub fn find(&self, place: &str, text: &str) -> Vec<String> {
-        let hits = text.lines().enumerate().filter(|(_, line)| self.is_in_line(line));
+        // No run goes beyond its line, so the lines need looking at only if there is something to tell of one.
+        let lines = if self.is_in_runs(text) { text } else { "" };
+        let hits = lines.lines().enumerate().filter(|(_, line)| self.is_in_runs(line));
         let lines = hits.map(|(number, _)| format!("{place}, line {}: holds a token string", number + 1));
         lines.chain(self.is_in_numbers(text).then(|| format!("{place}: holds a token string as numbers"))).collect()
     }
@@ -68,14 +70,14 @@ impl Needles {
     /// Whether any of them stands in the text.
     #[must_use]
     pub fn are_in(&self, text: &str) -> bool {
-        self.is_in_line(text) || self.is_in_numbers(text)
+        self.is_in_runs(text) || self.is_in_numbers(text)
     }
 
     /// Strings are made of letters, digits, dashes and underscores only, and so are their disguises: they lie within runs of
     /// these.
-    fn is_in_line(&self, line: &str) -> bool {
-        let runs = line.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '-' || sign == '_'));
-        runs.filter(|run| run.len() >= self.shortest()).any(|run| self.is_in_run(run))
+    fn is_in_runs(&self, text: &str) -> bool {
+        let belongs = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        runs(text, self.shortest(), belongs).any(|run| self.is_in_run(run))
     }
 
     fn is_in_run(&self, run: &str) -> bool {
@@ -86,18 +88,40 @@ impl Needles {
 
     /// Bytes that were printed as a list of numbers, in one line or in many, as `{:?}` does it.
     fn is_in_numbers(&self, text: &str) -> bool {
-        let lists = text.split(|sign: char| !(sign.is_ascii_digit() || sign == ',' || sign.is_ascii_whitespace()));
-        let long = lists.filter(|list| list.len() / 2 >= self.shortest());
-        long.into_iter().any(|list| {
+        let belongs = |byte: u8| byte.is_ascii_digit() || byte == b',' || byte.is_ascii_whitespace();
+        runs(text, self.shortest().saturating_mul(2), belongs).any(|list| {
             // What is no byte in between ends the run.
             let text: String = list.split(',').map(|number| number.trim().parse::<u8>().map_or(' ', char::from)).collect();
-            self.is_in_line(&text)
+            self.is_in_runs(&text)
         })
     }
 
     fn shortest(&self) -> usize {
         self.by_length.keys().next().copied().unwrap_or(usize::MAX)
     }
+}
+
+/// The longest runs of ASCII signs that belong, as far as they are at least so long.
+///
+/// Tens of megabytes are read in this way by a program that is not optimised, so not every sign is looked at: the last one
+/// that does not belong, among as many as a run has at least, rules out all that begin before it.
+fn runs(text: &str, shortest: usize, belongs: impl Fn(u8) -> bool) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        while bytes.len().saturating_sub(start) >= shortest.max(1) {
+            let window = &bytes[start..start + shortest.max(1)];
+            if let Some(offset) = window.iter().rposition(|byte| !belongs(*byte)) {
+                start += offset + 1;
+                continue;
+            }
+            let length = bytes[start..].iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len() - start);
+            let run = &text[start..start + length];
+            start += length + 1;
+            return Some(run);
+        }
+        None
+    })
 }
 
 #[cfg(test)]
@@ -128,6 +152,27 @@ mod tests {
         check(&tail.bytes().map(|byte| format!("{byte:02x}")).collect::<String>(), true);
         check(&format!("ByteString({:?})", TODAY.as_bytes()), true);
         check(&format!("{:#?}", OLD.as_bytes()), true);
+    }
+
+    #[test]
+    fn runs_are_found_wherever_they_begin_and_end() {
+        let find = |text, shortest| runs(text, shortest, |byte| byte.is_ascii_digit()).collect::<Vec<_>>();
+        assert_eq!(find("123", 3), ["123"]);
+        assert_eq!(find("12345", 3), ["12345"]);
+        assert_eq!(find("12 345 6789", 3), ["345", "6789"]);
+        assert_eq!(find("a1234b12c123", 3), ["1234", "123"]);
+        assert_eq!(find("ä123ä", 3), ["123"]);
+        assert_eq!(find("12", 3), Vec::<&str>::new());
+        assert_eq!(find("", 3), Vec::<&str>::new());
+        assert_eq!(find("123", usize::MAX), Vec::<&str>::new());
+        // Every place in a text, and every length, against the obvious way.
+        let text = "1 22 333 4444 55555 666666 7777777 1 22 333 4444 55555 666666 7777777";
+        for shortest in 1..9 {
+            for start in 0..text.len() {
+                let obvious: Vec<_> = text[start..].split(' ').filter(|run| run.len() >= shortest).collect();
+                assert_eq!(find(&text[start..], shortest), obvious, "{shortest} {start}");
+            }
+        }
     }
 
     #[test]
