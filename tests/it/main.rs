@@ -29,11 +29,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::case::{Case, run};
+use support::case::{Case, Place, run};
 use support::world::World;
 
-/// Tests wait most of the time, so many more of them than cores run at once.
-const AT_ONCE: usize = 24;
+/// More than there are tests that wait for a plane of their own and tests on the shared one that have their turn: the world
+/// gives both out in the order in which the tests are listed.
+const AT_ONCE: usize = 48;
 
 fn main() -> ExitCode {
     xtask::control_plane::supervise_if_asked();
@@ -53,27 +54,28 @@ fn main() -> ExitCode {
     if conclusion.has_failed() || leaks.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The longest first.
+/// The longest first, and before all others those that wait for a plane of their own: there are few of these.
 fn cases() -> Vec<Case> {
     let modules = [
         fleet::cases(),
         manifests::cases(),
-        adoption::cases(),
-        leadership::cases(),
-        handover::cases(),
         hostile::cases(),
-        counts::cases(),
+        handover::cases(),
         restart::cases(),
-        dry_run::cases(),
-        chart::cases(),
-        retirement::cases(),
+        counts::cases(),
+        adoption::cases(),
         rotation::cases(),
-        policy::cases(),
         faults::cases(),
-        deletion::cases(),
-        lifecycle::cases(),
+        dry_run::cases(),
         secrecy::cases(),
+        leadership::cases(),
+        retirement::cases(),
+        policy::cases(),
+        chart::cases(),
+        deletion::cases(),
         semantic_layer::cases(),
+        lifecycle::cases(),
     ];
-    modules.into_iter().flatten().collect()
+    let (shared, alone): (Vec<_>, Vec<_>) = modules.into_iter().flatten().partition(|case| case.place == Place::Shared);
+    alone.into_iter().chain(shared).collect()
 }

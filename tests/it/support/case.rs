@@ -49,6 +49,7 @@ pub(crate) use cases;
 /// Runs a test in a scene of its own; what failed, if anything did.
 pub async fn run(world: &Arc<World>, case: Case) -> Result<(), String> {
     let name = case.name.trim_start_matches("it::");
+    let _turn = if case.place == Place::Shared { Some(world.turn().await) } else { None };
     let stage = match case.place {
         Place::Shared => world.shared().await,
         Place::Own => world.own().await,

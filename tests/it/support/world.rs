@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use xtask::control_plane::Pods;
 use xtask::leaks::Needles;
 
@@ -14,11 +14,15 @@ use super::stage::{Ground, Stage};
 /// a tenth of a core.
 const PLANES: usize = 4;
 
+/// How many tests play on the shared plane at once: they wait most of the time, so that there are many more than cores.
+const BESIDE_OTHERS: usize = 14;
+
 /// The world of one run.
 pub struct World {
     shared: OnceCell<(Arc<Stage>, Operator)>,
     idle: Mutex<Vec<Ground>>,
     turns: Arc<Semaphore>,
+    beside_others: Semaphore,
     numbers: AtomicU32,
     needles: Mutex<Needles>,
     leaks: Mutex<Vec<String>>,
@@ -30,6 +34,7 @@ impl World {
             shared: OnceCell::new(),
             idle: Mutex::default(),
             turns: Arc::new(Semaphore::new(PLANES)),
+            beside_others: Semaphore::new(BESIDE_OTHERS),
             numbers: AtomicU32::new(1),
             needles: Mutex::default(),
             leaks: Mutex::default(),
@@ -39,6 +44,11 @@ impl World {
     /// A number that no other test has.
     pub fn number(&self) -> u32 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A turn on the shared plane, which ends when this is dropped.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        self.beside_others.acquire().await.expect("the semaphore is never closed")
     }
 
     /// The plane and the operator of ordinary tests, started with the first of them.
