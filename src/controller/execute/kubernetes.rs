@@ -183,8 +183,9 @@ impl Executor<'_> {
         ServiceTokenReference::of(&self.seen.token.metadata).ok_or_else(|| failure::stale("the object has no version"))
     }
 
-    /// A lost ledger is rebuilt from all the slots there are, not from those that a watch has shown so far.
-    pub(super) async fn rebuild(&self, ledger: &Ledger) -> Result<Done, Failure> {
+    /// A lost ledger is rebuilt from all the slots there are, and a lost slot replaced only if there is none: not from those
+    /// that a watch has shown so far.
+    pub(super) async fn write_from_slots(&self, ledger: &Ledger) -> Result<Done, Failure> {
         let owner = &self.seen.observation.owner.uid;
         let live = self.context.slots.list(owner).await.map_err(|error| failure::cluster(&error, error.class()))?;
         let ours = live.iter().filter(|slot| slot.belonging.installation == self.context.installation);
