@@ -248,7 +248,7 @@ impl Judge {
             judge.broken(Promise::P3, format!("token {id} is made beside {others} living ones: {name}"));
         }
         let is_first = judge.names.insert(name.clone());
-        if !is_first && judge.replicas == 1 && judge.excused == 0 {
+        if !is_first && judge.replicas == 1 && judge.excused == 0 && !is_tampered {
             judge.broken(Promise::P3, format!("token {id} is the second of its serial: {name}"));
         }
         judge.created.retain(|at| at + HOUR > now);
