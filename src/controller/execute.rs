@@ -7,10 +7,10 @@ mod restart;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbt_token_planner::effect::{Effect, LedgerEntry, Outcome};
+use dbt_token_planner::effect::{Effect, Outcome};
 use dbt_token_planner::grant::{GrantRows, Scope};
 use dbt_token_planner::identity::{AccountId, Serial, TokenId, TokenUid};
-use dbt_token_planner::ledger::{Cause, Ledger};
+use dbt_token_planner::ledger::Ledger;
 use dbt_token_planner::link::Inheritance;
 use dbt_token_planner::observation::{Condemnation, Observation, SlotContent, TroubleKind};
 use dbt_token_planner::permission::Probe;
@@ -166,12 +166,6 @@ fn token_of(effect: &Effect) -> Option<TokenId> {
     }
 }
 
-/// Whether a ledger follows from which slots there are, and not only from what it said before.
-fn rests_on_slots(entry: LedgerEntry, ledger: &Ledger) -> bool {
-    let replaces_a_lost_one = ledger.next.as_ref().is_some_and(|attempt| attempt.cause == Cause::SlotLost);
-    entry == LedgerEntry::Rebuild || entry == LedgerEntry::Open && replaces_a_lost_one
-}
-
 struct Executor<'a> {
     context: &'a Context,
     seen: &'a Seen,
@@ -183,8 +177,7 @@ impl Executor<'_> {
         match effect {
             Effect::AddFinalizer => self.finalizer(true).await,
             Effect::RemoveFinalizer(how) => self.let_go(*how).await,
-            Effect::WriteLedger { entry, ledger } if rests_on_slots(*entry, ledger) => self.write_from_slots(ledger).await,
-            Effect::WriteLedger { ledger, .. } => self.write_ledger(ledger).await,
+            Effect::WriteLedger { entry, ledger } => self.write_entry(*entry, ledger).await,
             Effect::ClaimTarget => self.claim().await,
             Effect::Reserve(serial) => self.reserve(*serial).await,
             Effect::Mint { serial, name, rows } => self.mint(*serial, name, rows).await,

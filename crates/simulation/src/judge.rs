@@ -162,6 +162,9 @@ impl Judge {
         if key.namespace == NAMESPACE {
             let name = if *verb == Verb::Create { body["metadata"]["name"].as_str().unwrap_or_default() } else { &key.name };
             let is_ours = ["slot-", "record-", "adopted-"].iter().any(|prefix| name.starts_with(prefix));
+            if store.get(key).is_some_and(|slot| is_ours && !is_of_this_installation(slot)) {
+                return meddling("which is another installation's".to_owned());
+            }
             return if is_ours { None } else { meddling(format!("{name} is no slot")) };
         }
         if *verb == Verb::Create {
@@ -201,8 +204,17 @@ impl Judge {
                 truth.replaced.remove(&new);
             });
             truth.holds = holds;
+            Self::look_at_publication(state, &change.key, holds);
         }
         Self::look_at_reader(state, place);
+    }
+
+    fn look_at_publication(state: &mut State, secret: &Key, holds: Option<TokenId>) {
+        let untried = |stored: &&Stored| matches!(stored.maker, Maker::Operator { .. }) && !stored.proved;
+        let Some(id) = holds.and_then(|id| state.dbt.tokens.get(&id)).filter(untried).map(|stored| stored.token.id) else {
+            return;
+        };
+        state.judge.broken(Promise::P2, format!("token {id} is published in {secret}, and was never tried"));
     }
 
     /// A token ended: whoever reads it from a Secret notices.
@@ -355,9 +367,13 @@ fn stored_strings_beside(state: &State, mark: &Mark) -> usize {
     let owner = serde_json::json!(mark.owner.to_string());
     let ids = slots.filter(|(_, slot)| slot["metadata"]["labels"][format!("{PREFIX}/owner-uid")] == owner);
     let other = |key: &Key| !key.name.contains(&format!("-{}-", mark.serial));
-    let ids = ids.filter(|(key, slot)| other(key) && slot["data"]["token"].is_string());
+    let ids = ids.filter(|(key, slot)| other(key) && is_of_this_installation(slot) && slot["data"]["token"].is_string());
     let ids = ids.filter_map(|(_, slot)| slot["metadata"]["annotations"][format!("{PREFIX}/token-id")].as_str()?.parse().ok());
     ids.filter(|id| state.dbt.is_active(TokenId(*id))).count()
+}
+
+fn is_of_this_installation(slot: &Value) -> bool {
+    slot["metadata"]["labels"][format!("{PREFIX}/installation")] == serde_json::json!(INSTALLATION)
 }
 
 fn is_managed(secret: &Value) -> bool {

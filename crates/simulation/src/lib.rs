@@ -6,14 +6,13 @@
 //!
 //! What the operator promises is judged on what is true in that world ([`judge`]). A seed that breaks a promise is run again
 //! with ever less in it, as long as it still does, and what is left is told line by line.
-//!
-//! One thing the seed does not decide: who is served first of those that kube's queue wakes in one moment (see [`shrink`]).
 
 pub mod cluster;
 pub mod coverage;
 pub mod dbt;
 pub mod dice;
 pub mod fault;
+pub mod forgery;
 pub mod history;
 pub mod judge;
 pub mod plan;

@@ -161,7 +161,7 @@ impl Plan {
             weather: Weather { permille: pick(&mut dice, &[0, 20, 60, 120]), faults: Fault::ALL.to_vec() },
             storm,
             rest: if is_long { LONG_REST } else { SHORT_REST },
-            mints_per_hour: pick(&mut dice, &[200, 200, 60, 30]),
+            mints_per_hour: pick(&mut dice, &[200, 200, 60, 15]),
             two_steps: dice.u32(..6) == 0,
             hides_deleted: dice.u32(..4) == 0,
             lists_lie: dice.u32(..5) == 0,

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Key, Kind, Operation};
 use crate::dbt::{ACCOUNT, ADMIN, Maker};
+use crate::forgery;
 use crate::plan::{Plan, Role, Subject};
-use crate::replica::NAMESPACE;
+use crate::replica::{INSTALLATION, NAMESPACE};
 use crate::world::State;
 
 /// The name of the DbtAccount.
@@ -60,7 +61,7 @@ pub fn set_up(state: &mut State, plan: &Plan) {
     state.dbt.hides_deleted = plan.hides_deleted;
     let string = state.dbt.make("operator", &admin, Maker::Outsider, old).string.clone();
     // Tokens of other people, and of another installation.
-    state.dbt.make("terraform", &rows(0), Maker::Outsider, old);
+    let terraform = state.dbt.make("terraform", &rows(0), Maker::Outsider, old).token.clone();
     state.dbt.make("x [dbt-token-operator theirs 00000000-0000-4000-8000-000000000001 5]", &rows(0), Maker::Outsider, old);
     for namespace in [NAMESPACE, "finance", "marketing"] {
         create(state, &Key::new(Kind::Namespace, "", namespace), json!({"metadata": {"labels": {"team": namespace}}}));
@@ -77,6 +78,8 @@ pub fn set_up(state: &mut State, plan: &Plan) {
             "inventory": {"revokeStraysAfter": "1h"},
         }}),
     );
+    // A tenant wants somebody else's token to be taken for one that an object of ours has left behind.
+    forgery::forge(state, "finance", INSTALLATION, ("finance", "nobody", "00000000-0000-4000-8000-999999999999"), &terraform);
     for subject in &plan.subjects {
         set_up_subject(state, subject, old);
     }

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Key, Kind, Operation, Verb};
 use crate::dice::Dice;
+use crate::forgery;
 use crate::judge::Truth;
 use crate::plan::{Action, Plan, Role, What};
-use crate::replica::{NAMESPACE, Replica};
+use crate::replica::{INSTALLATION, NAMESPACE, Replica};
 use crate::scene::{self, ACCOUNT_NAME, PREFIX};
 use crate::world::State;
 
@@ -80,6 +81,7 @@ fn apply(state: &mut State, place: usize) {
     let (key, subject) = (truth.key.clone(), truth.subject.clone());
     state.history.note(state.now(), || format!("somebody applies {key}"));
     scene::create(state, &key, scene::manifest(&subject));
+    forgery::of_the_original(state, &key);
     match subject.role {
         Role::Remote => remote(state, place),
         Role::Pods { .. } => pod(state, place, 0, String::new()),
@@ -201,8 +203,9 @@ fn meddle(state: &mut State, place: usize, what: What, secret: &Key) {
 fn slots_of(state: &State, place: usize) -> Vec<Key> {
     let uid = crate::judge::uid_of(state, &state.judge.truths[place]);
     let slots = state.store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE);
-    let label = format!("{PREFIX}/owner-uid");
-    let ours = slots.filter(|(_, slot)| slot["metadata"]["labels"][&label].as_str().map(str::to_owned) == uid);
+    let label = |slot: &Value, name: &str| slot["metadata"]["labels"][format!("{PREFIX}/{name}")].as_str().map(str::to_owned);
+    let ours =
+        slots.filter(|(_, slot)| label(slot, "owner-uid") == uid && label(slot, "installation").as_deref() == Some(INSTALLATION));
     ours.map(|(key, _)| key.clone()).collect()
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dbt_token_planner::effect::{Effect, LetGo, Outcome};
+use dbt_token_planner::effect::{Effect, LedgerEntry, LetGo, Outcome};
 use dbt_token_planner::identity::{RenderRule, Serial, TokenId};
-use dbt_token_planner::ledger::Ledger;
+use dbt_token_planner::ledger::{Cause, Ledger};
 use dbt_token_planner::observation::{Condemnation, TroubleKind};
 use dbt_token_planner::report;
 use jiff::Timestamp;
@@ -21,6 +21,12 @@ use crate::cluster::{finalizer, status};
 use crate::controller::expect::Expect;
 use crate::controller::failure;
 use crate::controller::retry::Failure;
+
+/// Whether a ledger follows from which slots there are, and not only from what it said before.
+fn rests_on_slots(entry: LedgerEntry, ledger: &Ledger) -> bool {
+    let replaces_a_lost_one = ledger.next.as_ref().is_some_and(|attempt| attempt.cause == Cause::SlotLost);
+    entry == LedgerEntry::Rebuild || entry == LedgerEntry::Open && replaces_a_lost_one
+}
 
 impl Executor<'_> {
     pub(super) async fn finalizer(&self, add: bool) -> Result<Done, Failure> {
@@ -185,7 +191,10 @@ impl Executor<'_> {
 
     /// A lost ledger is rebuilt from all the slots there are, and a lost slot replaced only if there is none: not from those
     /// that a watch has shown so far.
-    pub(super) async fn write_from_slots(&self, ledger: &Ledger) -> Result<Done, Failure> {
+    pub(super) async fn write_entry(&self, entry: LedgerEntry, ledger: &Ledger) -> Result<Done, Failure> {
+        if !rests_on_slots(entry, ledger) {
+            return self.write_ledger(ledger).await;
+        }
         let owner = &self.seen.observation.owner.uid;
         let live = self.context.slots.list(owner).await.map_err(|error| failure::cluster(&error, error.class()))?;
         let ours = live.iter().filter(|slot| slot.belonging.installation == self.context.installation);
