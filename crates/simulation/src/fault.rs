@@ -50,7 +50,7 @@ impl Way {
         match self {
             Self::ClusterRead => &[Refused, Unreached, Slow, CrashBefore, CrashAfter],
             Self::ClusterWrite => &[Refused, Unreached, Lost, Late, Slow, Conflict, CrashBefore, CrashAfter],
-            Self::DbtRead => &[Refused, Unreached, Slow, Throttled, CrashBefore, CrashAfter],
+            Self::DbtRead => &[Refused, Unreached, Slow, Throttled, Denied, CrashBefore, CrashAfter],
             Self::DbtChange => &[Refused, Unreached, Lost, Late, Slow, Throttled, Denied, CrashBefore, CrashAfter],
         }
     }

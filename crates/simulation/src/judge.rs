@@ -9,7 +9,7 @@ use dbt_token_planner::mark::Mark;
 use serde_json::Value;
 
 use crate::cluster::{Change, Key, Kind, Operation, Store, Verb};
-use crate::dbt::{ADMIN, Maker, Stored};
+use crate::dbt::{ADMIN, Dbt, Maker, Stored};
 use crate::plan::{Role, Subject};
 use crate::replica::{INSTALLATION, NAMESPACE};
 use crate::scene::{self, PREFIX};
@@ -150,7 +150,7 @@ impl Judge {
     }
 
     /// A request of the operator, before it is done: what would be broken if it changed something.
-    pub fn before_write(&mut self, store: &Store, operation: &Operation) -> Option<Violation> {
+    pub fn before_write(&mut self, store: &Store, dbt: &Dbt, operation: &Operation) -> Option<Violation> {
         let Operation { verb, key, body, .. } = operation;
         if key.kind != Kind::Secret {
             if verb.writes() && holds_a_string(body) {
@@ -164,6 +164,10 @@ impl Judge {
             let is_ours = ["slot-", "record-", "adopted-"].iter().any(|prefix| name.starts_with(prefix));
             if store.get(key).is_some_and(|slot| is_ours && !is_of_this_installation(slot)) {
                 return meddling("which is another installation's".to_owned());
+            }
+            if *verb == Verb::Delete && loses_a_token(store, dbt, key) {
+                let what = format!("{key} is deleted, and its token lives, though nobody let it go");
+                return Some(Violation { promise: Promise::P3, what });
             }
             return if is_ours { None } else { meddling(format!("{name} is no slot")) };
         }
@@ -358,6 +362,18 @@ fn places(state: &State, concerned: impl Fn(&Truth) -> bool) -> Vec<usize> {
 /// The uid of an object as it is now.
 pub fn uid_of(state: &State, truth: &Truth) -> Option<String> {
     state.store.get(&truth.key).and_then(|token| token["metadata"]["uid"].as_str()).map(str::to_owned)
+}
+
+/// Whether a slot is the last thing that tells of a living token which the operator made.
+fn loses_a_token(store: &Store, dbt: &Dbt, slot: &Key) -> bool {
+    let held = |secret: &Value| {
+        let id = secret["metadata"]["annotations"][format!("{PREFIX}/token-id")].as_str()?;
+        id.parse().ok().map(TokenId)
+    };
+    let Some(id) = store.get(slot).and_then(|slot| held(slot)) else { return false };
+    let lives = dbt.tokens.get(&id).is_some_and(|it| it.token.active && matches!(it.maker, Maker::Operator { .. }));
+    let mut others = store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE && *key != slot);
+    lives && !others.any(|(_, other)| held(other) == Some(id))
 }
 
 /// How many living tokens of an owner have their string in a slot, but for the slot of this serial: two processes that

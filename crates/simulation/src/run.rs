@@ -23,8 +23,8 @@ const HOUR: u64 = 3_600_000;
 /// tokens, and the hour after which a stray without an owner goes.
 const CONVERGENCE: u64 = 4 * HOUR;
 
-/// How long things that were told last may still be written after everything is at rest.
-const SETTLING: u64 = 10 * 60_000;
+/// How long things that were told last may still be written after everything is at rest: until after the next list.
+const SETTLING: u64 = 12 * 60_000;
 
 /// What a run came to.
 #[derive(Debug)]

@@ -118,7 +118,7 @@ fn arrive(state: &mut State, replica: usize, operation: &Operation) -> Reply {
     if operation.verb == Verb::Watch {
         return Reply::Changes(Watches::open(state, replica, operation));
     }
-    let meddling = state.judge.before_write(&state.store, operation);
+    let meddling = state.judge.before_write(&state.store, &state.dbt, operation);
     let before = state.store.version();
     let answer = state.in_cluster(operation);
     if state.store.version() != before {
