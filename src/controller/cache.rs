@@ -217,9 +217,12 @@ impl Watched for Caches {
 
 /// By namespace and name: a store keeps its objects in no order.
 pub(super) fn in_order<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
-    let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
-    objects.sort_by_cached_key(|object| key(object));
+    objects.sort_unstable_by(|one, other| place(&**one).cmp(&place(&**other)));
     objects
+}
+
+fn place<K: Resource>(object: &K) -> (Option<&str>, Option<&str>) {
+    (object.meta().namespace.as_deref(), object.meta().name.as_deref())
 }
 
 fn held_by(secret: &SecretMetadata) -> Option<(TokenId, String)> {
