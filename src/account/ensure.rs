@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbt_token_planner::account::AccountNeed;
-use dbt_token_planner::account::budget::{BUDGET_WINDOW, creations};
+use dbt_token_planner::account::budget::{BUDGET_WINDOW, note_listed};
 use dbt_token_planner::account::observation::{AccountInfo, Failure, FailureClass, OwnerClaim};
 use dbt_token_planner::effect::Need;
 use dbt_token_planner::identity::{OwnerUid, TokenId};
@@ -143,11 +143,12 @@ impl AccountHandle {
         let owners = self.owner_claims(&lock(&self.state));
         let slots = self.shared.surroundings.watched.slots();
         let mut state = lock(&self.state);
-        let State { link, readings, creations: counted, made, changed, .. } = &mut *state;
+        let State { link, readings, creations, listed, made, changed, .. } = &mut *state;
         let Some(connected) = link.connected() else { return Affected::AccountOnly };
         let snapshot = Snapshot::new(tokens, connected, installation);
         made.retain(|made| made.at > begun_at && later(made.at, BUDGET_WINDOW) > now);
-        *counted = creations(&snapshot.list, installation, &owners, now).iter().chain(&*made).collect();
+        note_listed(listed, &snapshot.list, installation, &owners, now);
+        *creations = listed.values().chain(&*made).collect();
         changed.retain(|_, changed_at| *changed_at > begun_at);
         let (list, before) = (Arc::clone(&snapshot.list), readings.install(snapshot, begun_at));
         let Some(before) = before else { return Affected::All };

@@ -54,7 +54,9 @@ pub(super) struct State {
     pub(super) judged: Option<Judged>,
     /// What this process made since the list was asked for.
     pub(super) made: Vec<Creation>,
-    /// That, and the tokens under our mark that the list shows, for the budget.
+    /// The tokens under our mark that lists showed, and that still count for the budget.
+    pub(super) listed: BTreeMap<TokenId, Creation>,
+    /// Both.
     pub(super) creations: Creations,
     /// The objects that want a token, by their namespaces; no namespace without one.
     pub(super) waiting: BTreeMap<String, BTreeSet<OwnerUid>>,

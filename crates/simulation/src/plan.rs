@@ -150,7 +150,8 @@ impl Plan {
         let mut actions: Vec<Action> = (0..count).map(|place| action(seed, place, objects, replicas, storm)).collect();
         // What was deleted is applied again in half of the runs.
         let again = actions.iter().filter(|action| action.what == What::Delete && dice.bool());
-        let again: Vec<Action> = again.map(|it| Action { at: it.at + storm / 5, what: What::Recreate, ..*it }).collect();
+        let again: Vec<Action> =
+            again.map(|it| Action { at: (it.at + storm / 5).min(storm - 1000), what: What::Recreate, ..*it }).collect();
         actions.extend(again);
         actions.sort_by_key(|action| action.at);
         Self {

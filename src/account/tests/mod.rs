@@ -261,6 +261,24 @@ async fn the_budget_counts_what_dbt_lists_and_what_was_just_made() {
 }
 
 #[tokio::test]
+async fn the_budget_counts_a_token_that_was_revoked_since_and_that_dbt_shows_no_more() {
+    let world = World::new();
+    world.cluster.put_token("o1", None);
+    world.cluster.put_account(json!({"limits": {"mintsPerHour": 1}}));
+    world.cluster.put_credential(&own_string(), "1");
+    world.dbt.put(Token { created_at: Some(world.now()), ..marked(1, "o1", 1) });
+    world.settle().await;
+    lock(&world.dbt.tokens).remove(&TokenId(1));
+    world.pass(600);
+    world.settle().await;
+    let budget = open(&world, "o1", &[]).budget;
+    assert!(matches!(budget.ordinary, Allowance::UsedUp { limit: 1, .. }), "{budget:?}");
+    world.pass(3600);
+    world.settle().await;
+    assert_eq!(open(&world, "o1", &[]).budget.ordinary, Allowance::Free);
+}
+
+#[tokio::test]
 async fn many_vanished_tokens_stop_everything_with_the_very_list_that_shows_it() {
     let world = World::new();
     for id in 1..=4 {

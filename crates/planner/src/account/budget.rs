@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::observation::{OwnerClaim, TokenList};
 use crate::grant::{AccountGrant, maximum_tokens};
-use crate::identity::{Installation, OwnerUid};
+use crate::identity::{Installation, OwnerUid, TokenId};
 use crate::observation::{Allowance, Budget, TokenLimit};
 
 /// The budget is counted over this time.
@@ -75,15 +75,25 @@ fn counting(sorted: &[Timestamp], now: Timestamp) -> &[Timestamp] {
     &sorted[sorted.partition_point(|at| leaves_at(*at) <= now)..]
 }
 
-/// The tokens under our mark that a list shows, deleted ones included: what was made counts, not what is left of it.
-pub fn creations(list: &TokenList, installation: &Installation, owners: &[OwnerClaim], now: Timestamp) -> Vec<Creation> {
+/// The tokens under our mark that a list shows, deleted ones included: what was made counts, not what is left of it. Those
+/// that `listed` holds from earlier lists are kept as long as they count, since dbt may not show a deleted token any more.
+pub fn note_listed(
+    listed: &mut BTreeMap<TokenId, Creation>,
+    list: &TokenList,
+    installation: &Installation,
+    owners: &[OwnerClaim],
+    now: Timestamp,
+) {
     let namespaces: BTreeMap<&OwnerUid, &String> = owners.iter().map(|owner| (&owner.uid, &owner.namespace)).collect();
-    let made = list.tokens.values().filter_map(|token| {
-        let mark = token.mark.as_ref().filter(|mark| mark.installation == *installation)?;
-        let at = token.created_at.filter(|at| leaves_at(*at) > now)?;
-        Some(Creation { at, namespace: namespaces.get(&mark.owner).map(|namespace| (*namespace).clone()) })
-    });
-    made.collect()
+    for token in list.tokens.values() {
+        let Some(mark) = token.mark.as_ref().filter(|mark| mark.installation == *installation) else { continue };
+        let Some(at) = token.created_at else { continue };
+        let namespace = namespaces.get(&mark.owner).map(|namespace| (*namespace).clone());
+        // Whose it was is remembered when its owner is gone.
+        let known = listed.entry(token.id).or_insert(Creation { at, namespace: None });
+        known.namespace = namespace.or(known.namespace.take());
+    }
+    listed.retain(|_, creation| leaves_at(creation.at) > now);
 }
 
 /// Whether a namespace may make a token now. `creations` may hold older ones, which do not count; `rivals` is how many
@@ -275,10 +285,18 @@ mod tests {
             foreign,
             Token { created_at: None, ..marked(5, "o1", 5) },
         ];
-        let found = creations(&list(tokens), &Installation::new("ours"), &owners, now());
-        let expected =
-            [Creation { at: ago(10), namespace: Some("finance".to_owned()) }, Creation { at: ago(20), namespace: None }];
-        assert_eq!(found, expected);
+        let ours = Installation::new("ours");
+        let mut listed = BTreeMap::new();
+        note_listed(&mut listed, &list(tokens), &ours, &owners, now());
+        let finance = || Some("finance".to_owned());
+        let expected = [Creation { at: ago(10), namespace: finance() }, Creation { at: ago(20), namespace: None }];
+        assert!(listed.values().eq(&expected), "{listed:?}");
+        // A list that shows them no more, and one from after their owner was deleted.
+        note_listed(&mut listed, &list([]), &ours, &[], now());
+        note_listed(&mut listed, &list([at(marked(1, "o1", 1), 10)]), &ours, &[], now());
+        assert!(listed.values().eq(&expected), "{listed:?}");
+        note_listed(&mut listed, &list([]), &ours, &[], now() + SignedDuration::from_secs(3585));
+        assert!(listed.values().eq(&expected[..1]), "{listed:?}");
     }
 
     fn peer(uid: &str, namespace: &str, age: i64) -> Peer {

@@ -13,7 +13,7 @@ use crate::observation::{Account, Life, Observation, Target, TargetState};
 use crate::plan::{Block, Step, Turn};
 use crate::retirement::adopted;
 use crate::stage::rebuild::target_entry;
-use crate::stage::retire::later;
+use crate::stage::retire::{has_slot, later};
 use crate::stage::set_back::set_back;
 use crate::stage::write;
 
@@ -66,7 +66,8 @@ fn retain(observation: &Observation) -> Turn {
         if !observation.is_retained(entry.serial) {
             return Turn::act(Effect::LeaveRecord { serial: entry.serial, token: entry.token });
         }
-        if observation.slot(entry.serial).is_some() {
+        // One that holds another token stays: the account revokes that one when the object is gone, and closes it then.
+        if has_slot(observation, entry) {
             return Turn::act(Effect::CloseSlot(entry.serial));
         }
     }

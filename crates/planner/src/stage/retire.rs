@@ -40,8 +40,8 @@ pub(crate) fn retire_one(observation: &Observation, entry: Entry, now: Timestamp
     }
 }
 
-/// A slot that holds another token is none of this one: it is swept by itself once nothing names its serial.
-fn has_slot(observation: &Observation, entry: Entry) -> bool {
+/// A slot that holds another token is none of this one: it goes by itself, once nothing names its serial.
+pub(crate) fn has_slot(observation: &Observation, entry: Entry) -> bool {
     observation.slot(entry.serial).is_some_and(|slot| slot.token().is_none_or(|token| token == entry.token))
 }
 

@@ -97,6 +97,9 @@ fn retain_leaves_records_and_needs_no_dbt() {
     steps(first().retained_record(5, 2202), "close_slot 5");
     let both = || first().slot_lost(5).retained_record(5, 2202);
     steps(both(), "release_target");
+    // Another process made a second token of the serial meanwhile: it is not the one that is let go.
+    let other = both().filled_slot(5, 2209);
+    steps(other, "release_target");
     steps(both().with(|it| it.target = Target::Missing), "remove_finalizer Retained");
 }
 
