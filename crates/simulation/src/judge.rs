@@ -5,14 +5,15 @@ use std::fmt;
 
 use dbt_token_planner::grant::GrantRows;
 use dbt_token_planner::identity::TokenId;
-use dbt_token_planner::mark::Mark;
-use serde_json::Value;
 
 use crate::cluster::{Change, Key, Kind, Operation, Store, Verb};
 use crate::dbt::{ADMIN, Dbt, Maker, Stored};
+use crate::evidence::{
+    holds_a_string, is_held_by_an_adopted_slot, is_managed, is_of_this_installation, loses_a_token, stored_strings_beside,
+};
 use crate::plan::{Role, Subject};
 use crate::replica::{INSTALLATION, NAMESPACE};
-use crate::scene::{self, PREFIX};
+use crate::scene;
 use crate::world::State;
 
 /// Times in a status have no fraction.
@@ -346,14 +347,6 @@ fn is_ours_to_revoke(state: &State, stored: &Stored) -> bool {
     }
 }
 
-fn is_held_by_an_adopted_slot(state: &State, id: TokenId) -> bool {
-    let mut slots = state.store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE);
-    slots.any(|(_, slot)| {
-        slot["metadata"]["labels"][format!("{PREFIX}/adopted")].is_string()
-            && slot["metadata"]["annotations"][format!("{PREFIX}/token-id")] == serde_json::json!(id.to_string())
-    })
-}
-
 fn places(state: &State, concerned: impl Fn(&Truth) -> bool) -> Vec<usize> {
     let truths = state.judge.truths.iter().enumerate();
     truths.filter(|(_, truth)| concerned(truth)).map(|(place, _)| place).collect()
@@ -362,45 +355,4 @@ fn places(state: &State, concerned: impl Fn(&Truth) -> bool) -> Vec<usize> {
 /// The uid of an object as it is now.
 pub fn uid_of(state: &State, truth: &Truth) -> Option<String> {
     state.store.get(&truth.key).and_then(|token| token["metadata"]["uid"].as_str()).map(str::to_owned)
-}
-
-/// Whether a slot is the last thing that tells of a living token which the operator made.
-fn loses_a_token(store: &Store, dbt: &Dbt, slot: &Key) -> bool {
-    let held = |secret: &Value| {
-        let id = secret["metadata"]["annotations"][format!("{PREFIX}/token-id")].as_str()?;
-        id.parse().ok().map(TokenId)
-    };
-    let Some(id) = store.get(slot).and_then(|slot| held(slot)) else { return false };
-    let lives = dbt.tokens.get(&id).is_some_and(|it| it.token.active && matches!(it.maker, Maker::Operator { .. }));
-    let mut others = store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE && *key != slot);
-    lives && !others.any(|(_, other)| held(other) == Some(id))
-}
-
-/// How many living tokens of an owner have their string in a slot, but for the slot of this serial: two processes that
-/// both lead may each make a token of one serial, of which the slot takes one, and that is judged by its name.
-fn stored_strings_beside(state: &State, mark: &Mark) -> usize {
-    let slots = state.store.of_kind(Kind::Secret).filter(|(key, _)| key.namespace == NAMESPACE);
-    let owner = serde_json::json!(mark.owner.to_string());
-    let ids = slots.filter(|(_, slot)| slot["metadata"]["labels"][format!("{PREFIX}/owner-uid")] == owner);
-    let other = |key: &Key| !key.name.contains(&format!("-{}-", mark.serial));
-    let ids = ids.filter(|(key, slot)| other(key) && is_of_this_installation(slot) && slot["data"]["token"].is_string());
-    let ids = ids.filter_map(|(_, slot)| slot["metadata"]["annotations"][format!("{PREFIX}/token-id")].as_str()?.parse().ok());
-    ids.filter(|id| state.dbt.is_active(TokenId(*id))).count()
-}
-
-fn is_of_this_installation(slot: &Value) -> bool {
-    slot["metadata"]["labels"][format!("{PREFIX}/installation")] == serde_json::json!(INSTALLATION)
-}
-
-fn is_managed(secret: &Value) -> bool {
-    secret["metadata"]["labels"][format!("{PREFIX}/managed")] == serde_json::json!("true")
-}
-
-fn holds_a_string(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("dbtc_u"),
-        Value::Array(items) => items.iter().any(holds_a_string),
-        Value::Object(fields) => fields.values().any(holds_a_string),
-        _ => false,
-    }
 }

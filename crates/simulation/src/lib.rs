@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod coverage;
 pub mod dbt;
 pub mod dice;
+pub mod evidence;
 pub mod fault;
 pub mod forgery;
 pub mod history;
