@@ -214,5 +214,6 @@ async fn two_that_both_believe_to_lead_do_no_harm(scene: &Scene) {
     let worked = [&one, &other].map(|operator| names.iter().map(|name| operator.effects(name).len()).sum::<usize>());
     assert!(worked.iter().all(|effects| *effects > OBJECTS), "both have worked: {worked:?}");
     let wanted = OBJECTS * (ROUNDS + 1);
-    assert!((wanted..=2 * wanted).contains(&scene.created()), "{} tokens were made for {wanted}", scene.created());
+    // Each of both may make a token of one serial, and give an attempt up because of a token that the other one just made.
+    assert!((wanted..=3 * wanted).contains(&scene.created()), "{} tokens were made for {wanted}", scene.created());
 }
