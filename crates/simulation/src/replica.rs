@@ -39,7 +39,7 @@ pub struct Replica {
 
 impl Replica {
     /// When something arrives that is sent to the process and would be there at this time: after it goes on, if it is stopped,
-    /// and in a moment of its own. Libraries poll what is woken together in an order that differs from run to run.
+    /// and in a moment of its own, so that nothing rests on the order in which libraries poll what is woken together.
     pub fn arrival(&mut self, now: u64, wanted: u64) -> u64 {
         self.taken = self.taken.split_off(&now);
         let mut moment = wanted.max(self.frozen_until);
