@@ -279,6 +279,17 @@ pub fn ledger_set_back() -> Configuration {
     }
 }
 
+/// What the status names may be revoked by then, and no list says so.
+pub fn ledger_set_back_without_dbt() -> Configuration {
+    Configuration {
+        replicas: vec![NOTHING],
+        left: Left { edits: 1, outside: 1, faults: 1, ticks: 2, ..Left::default() },
+        may: vec![May::Edit, May::SetLedgerBack, May::Outage],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("status set back in time, dbt away")
+    }
+}
+
 fn own_token(_: &Checked, world: &World) -> bool {
     world.tokens.len() > 1 && world.target == super::Target::Ours { token: Some(1), intact: true }
 }

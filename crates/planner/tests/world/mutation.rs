@@ -58,6 +58,8 @@ pub enum Mutation {
     ActOnOtherInstallation,
     /// Publishes a token that was seen inactive.
     PublishDead,
+    /// Puts what an old ledger names in the place of what was committed after it.
+    BringBack,
     LetGoFirst,
     /// Commits a new token without the links of the old one.
     ProveWithoutLinks,
@@ -313,11 +315,22 @@ fn answer(mutation: Mutation, seen: &Observation, plan: &mut Plan, now: Timestam
                 plan.step = Step::Act(Effect::Retire { token, serial, successor, probes: Vec::new(), rule });
             }
         }
+        (Mutation::BringBack, Step::Act(Effect::Prove { .. }) | Step::Read(_) | Step::Wait(_)) => {
+            plan.step = bring_back(seen).unwrap_or_else(|| plan.step.clone());
+        }
         (Mutation::LetGoFirst, Step::Act(Effect::Revoke { because: RevokedBecause::Deletion, .. })) => {
             plan.step = Step::Act(Effect::RemoveFinalizer(LetGo::Clean));
         }
         _ => {}
     }
+}
+
+/// What the ledger calls current is written into the target, if its string is there and no list shows that it is gone.
+fn bring_back(seen: &Observation) -> Option<Step> {
+    let current = seen.ledger.current.filter(|current| seen.slot(current.serial).is_some_and(|slot| slot.committed))?;
+    let is_needed = seen.target_is_readable() && !seen.target_holds(current.token);
+    let rule = seen.rule.clone().filter(|_| is_needed && seen.life(current.token) != Life::Inactive)?;
+    Some(Step::Act(Effect::Project { serial: current.serial, token: current.token, rule }))
 }
 
 /// The token in the target becomes the published one, whatever was committed later.
