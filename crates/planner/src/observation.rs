@@ -219,6 +219,13 @@ impl Observation {
         self.slots.iter().any(|slot| slot.serial == serial && slot.retained)
     }
 
+    /// Whether a record says so of this very token. Of two processes that both lead, one may make another token of a serial
+    /// whose token was let go, and that one is nobody's.
+    pub fn is_let_go(&self, token: TokenId, serial: Serial) -> bool {
+        let mut records = self.slots.iter().filter(|slot| slot.serial == serial && slot.retained);
+        records.any(|record| record.token().is_none_or(|recorded| recorded == token))
+    }
+
     /// What is known of a token's life.
     pub fn life(&self, token: TokenId) -> Life {
         let Some(account) = self.account.open() else { return Life::Unknown };

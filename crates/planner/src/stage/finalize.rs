@@ -182,11 +182,11 @@ fn revoke_next(observation: &Observation) -> Option<Turn> {
     None
 }
 
-/// Those with its mark, and those in its slots; a retained one stays.
+/// Those with its mark, and those in its slots; one that was let go stays.
 fn tokens_of_the_object(observation: &Observation) -> Vec<(TokenId, Serial)> {
     let marked = observation.known_tokens().filter_map(|token| observation.own_mark(token).map(|mark| (token.id, mark.serial)));
     let stored = observation.slots.iter().filter_map(|slot| slot.token().map(|token| (token, slot.serial)));
-    let mut tokens: Vec<_> = marked.chain(stored).filter(|(_, serial)| !observation.is_retained(*serial)).collect();
+    let mut tokens: Vec<_> = marked.chain(stored).filter(|(token, serial)| !observation.is_let_go(*token, *serial)).collect();
     tokens.sort_unstable();
     tokens.dedup();
     tokens

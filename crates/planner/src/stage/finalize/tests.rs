@@ -80,6 +80,10 @@ fn what_is_not_the_objects_stays() {
         "close_slot 3",
     );
     check(&cleared(object().listed(3, 2183).retained_record(3, 2183)), "remove_finalizer Clean");
+    // Another process made a second token of the serial meanwhile: it is not the one that was let go.
+    let second = || cleared(object().listed(3, 2190).filled_slot(3, 2190).retained_record(3, 2183));
+    check(&second(), "revoke 3:2190 Deletion");
+    check(&second().inactive(2190), "close_slot 3");
     check(&cleared(object().with(|it| it.target = Target::Foreign { manager: "helm".into() })), "remove_finalizer Clean");
 }
 
