@@ -3,6 +3,7 @@
 mod adopt;
 mod kubernetes;
 mod restart;
+mod revoke;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +191,7 @@ impl Executor<'_> {
             Effect::Project { serial, token, rule } => self.project(*serial, *token, rule).await,
             Effect::Retire { token, successor, probes, .. } => self.retire(*token, *successor, probes).await,
             Effect::RestartWorkloads { serial, at, workloads } => self.restart(*serial, *at, workloads).await,
-            Effect::Revoke { token, .. } => self.revoke(*token).await,
+            Effect::Revoke { token, serial, because } => self.sweep(*token, *serial, *because).await,
             Effect::CloseSlot(serial) => self.close(*serial).await,
             Effect::LeaveRecord { serial, token } => self.leave_record(*serial, *token).await,
             Effect::ReleaseTarget => self.release().await,
@@ -320,38 +321,6 @@ impl Executor<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// The successor proves itself from the target's own bytes before the old token goes.
-    async fn retire(&self, token: TokenId, successor: Serial, probes: &[Probe]) -> Result<Done, Failure> {
-        let target = self.target()?;
-        let held = self
-            .context
-            .targets
-            .read(target)
-            .await
-            .map_err(|error| failure::target(&error, error.class(), &self.seen.token.spec.secret.name))?;
-        let rendered = self.rendered(successor).await?;
-        if !rendered.stands_in(&held) {
-            return Err(failure::stale("the Secret does not hold the new token"));
-        }
-        drop((rendered, held));
-        let string = self.read_slot(successor).await?;
-        if let Some(why) = self.verify(probes, &string).await? {
-            return Ok(Done::new(Outcome::Refused { why }, None));
-        }
-        drop(string);
-        self.revoke(token).await
-    }
-
-    async fn revoke(&self, token: TokenId) -> Result<Done, Failure> {
-        let account = self.account()?;
-        if account.is_own_credential(token) {
-            let message = format!("token {token} is the operator's own credential and is never revoked");
-            return Err(Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false });
-        }
-        self.backend()?.revoke(token).await.map_err(|error| dbt_failure(&error))?;
-        Ok(Done::new(Outcome::Done, None))
     }
 
     async fn read_slot(&self, serial: Serial) -> Result<TokenString, Failure> {
