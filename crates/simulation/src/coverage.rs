@@ -27,8 +27,8 @@ pub const EFFECTS: [Effect; 34] = [
     effect("take_over_target", &[ClusterRead, ClusterWrite]),
     effect("rename", &[DbtChange]),
     effect("condemn_adopted", &[ClusterRead, ClusterWrite]),
-    effect("open", &[ClusterWrite]),
-    effect("claim_target", &[ClusterWrite]),
+    effect("open", &[ClusterRead, ClusterWrite]),
+    effect("claim_target", &[ClusterRead, ClusterWrite]),
     effect("reserve", &[ClusterWrite]),
     effect("mint", &[ClusterWrite, DbtChange]),
     effect("grant", &[DbtChange]),
@@ -41,7 +41,7 @@ pub const EFFECTS: [Effect; 34] = [
     effect("retire", &[ClusterRead, DbtRead, DbtChange]),
     effect("restart_workloads", &[ClusterWrite]),
     effect("restarted", &[ClusterWrite]),
-    effect("revoke", &[DbtChange]),
+    effect("revoke", &[DbtRead, DbtChange]),
     effect("close_slot", &[ClusterWrite]),
     effect("forget", &[ClusterWrite]),
     effect("rebuild", &[ClusterRead, ClusterWrite]),
@@ -50,7 +50,7 @@ pub const EFFECTS: [Effect; 34] = [
     effect("set_back_confirmed", &[ClusterWrite]),
     effect("delete", &[ClusterWrite]),
     effect("clear", &[ClusterWrite]),
-    effect("leave_record", &[ClusterWrite]),
+    effect("leave_record", &[ClusterRead, ClusterWrite]),
     effect("release_target", &[ClusterRead, ClusterWrite]),
     effect("delete_target", &[ClusterWrite]),
     effect("strip_target", &[ClusterRead, ClusterWrite]),
@@ -63,6 +63,7 @@ pub struct Coverage {
     struck: BTreeMap<(usize, Way, Fault), u64>,
     ran: BTreeMap<usize, u64>,
     beside: BTreeMap<&'static str, u64>,
+    unlisted: BTreeSet<(usize, Way)>,
 }
 
 impl Coverage {
@@ -74,6 +75,9 @@ impl Coverage {
             }
             return;
         };
+        if !EFFECTS[effect].ways.contains(&way) {
+            self.unlisted.insert((effect, way));
+        }
         *self.ran.entry(effect).or_default() += 1;
         if let Some(fault) = fault {
             *self.struck.entry((effect, way, fault)).or_default() += 1;
@@ -89,6 +93,7 @@ impl Coverage {
     pub fn add(&mut self, other: Self) {
         other.struck.into_iter().for_each(|(pair, count)| *self.struck.entry(pair).or_default() += count);
         other.ran.into_iter().for_each(|(effect, count)| *self.ran.entry(effect).or_default() += count);
+        self.unlisted.extend(other.unlisted);
         other.beside.into_iter().for_each(|(what, count)| *self.beside.entry(what).or_default() += count);
     }
 
@@ -108,6 +113,11 @@ impl Coverage {
             missing.extend(Fault::ALL.into_iter().filter(|it| can(*it) && !was(*it)).map(|it| (effect.word, it.word())));
         }
         missing.into_iter().collect()
+    }
+
+    /// Calls that [`EFFECTS`] does not tell of, so that the pairs would be too few.
+    pub fn unlisted(&self) -> Vec<(&'static str, Way)> {
+        self.unlisted.iter().map(|(place, way)| (EFFECTS[*place].word, *way)).collect()
     }
 
     /// How many pairs there can be.

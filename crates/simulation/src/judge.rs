@@ -129,7 +129,8 @@ pub struct Judge {
     pub budget: usize,
     /// Processes that believe to lead.
     pub replicas: usize,
-    created: Vec<u64>,
+    created: Vec<(u64, TokenId)>,
+    started: BTreeSet<(usize, u32)>,
     excused: usize,
     names: BTreeSet<String>,
 }
@@ -148,6 +149,14 @@ impl Judge {
     /// A token may come into being, or be out of sight, without anybody's knowledge: the budget cannot count it.
     pub fn note_late(&mut self) {
         self.excused += 1;
+    }
+
+    /// A process lists tokens. Where dbt shows nothing of those that were deleted, a new process cannot know of them: the
+    /// budget does not count them any more, and what bounds attempts then is the growing pause between them.
+    pub fn note_list(&mut self, dbt: &Dbt, process: (usize, u32)) {
+        if self.started.insert(process) && dbt.hides_deleted {
+            self.created.retain(|(_, id)| dbt.is_active(*id));
+        }
     }
 
     /// A request of the operator, before it is done: what would be broken if it changed something.
@@ -268,8 +277,8 @@ impl Judge {
         if !is_first && judge.replicas == 1 && judge.excused == 0 && !is_tampered {
             judge.broken(Promise::P3, format!("token {id} is the second of its serial: {name}"));
         }
-        judge.created.retain(|at| at + HOUR > now);
-        judge.created.push(now);
+        judge.created.retain(|(at, _)| at + HOUR > now);
+        judge.created.push((now, id));
         let most = judge.budget * judge.replicas + judge.excused;
         if judge.created.len() > most {
             judge.broken(Promise::P6, format!("{} tokens are made within an hour, at most {most} may be", judge.created.len()));

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::cluster::Kind;
 use crate::dice::{Dice, pick};
 use crate::fault::{Fault, Weather};
 
@@ -98,6 +99,8 @@ pub enum What {
     Kill(usize),
     /// A process is stopped for a while.
     Freeze(usize, u64),
+    /// A process hears nothing new of a kind for a while. No seed brings it about: it is for plans that say what has to happen.
+    Delay(usize, Kind, u64),
 }
 
 /// Something that is done, and when.

@@ -1,6 +1,8 @@
 //! What people and other programs do: the actions of the plan, pods that come and go, programs outside the cluster, and a
 //! person who reads conditions and confirms what they ask.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::cluster::{Key, Kind, Operation, Verb};
@@ -15,6 +17,9 @@ use crate::world::State;
 /// How often a program outside the cluster uses its token, and a person looks, in milliseconds.
 const MINUTE: u64 = 60_000;
 
+/// How often a person reads what the account asks.
+const READING: u64 = 10_000;
+
 /// What is away, and until when, in milliseconds.
 #[derive(Debug)]
 pub struct Script {
@@ -22,6 +27,7 @@ pub struct Script {
     api_server: u64,
     dbt: u64,
     admin: u64,
+    delays: BTreeMap<(usize, Kind), u64>,
     lists_lie_until: u64,
     lists: u64,
     /// When all of it is over.
@@ -32,7 +38,8 @@ impl Script {
     /// The script of a plan.
     pub fn new(plan: &Plan) -> Self {
         let lists_lie_until = if plan.lists_lie { plan.storm } else { 0 };
-        Self { dice: Dice::new(plan.seed), api_server: 0, dbt: 0, admin: 0, lists_lie_until, lists: 0, end: plan.storm }
+        let dice = Dice::new(plan.seed);
+        Self { dice, api_server: 0, dbt: 0, admin: 0, delays: BTreeMap::new(), lists_lie_until, lists: 0, end: plan.storm }
     }
 
     /// Whether the API server cannot be reached.
@@ -48,6 +55,11 @@ impl Script {
     /// Whether dbt refuses the operator's credential.
     pub fn refuses_admin(&self, now: u64) -> bool {
         now < self.admin
+    }
+
+    /// Until when a process hears nothing new of a kind.
+    pub fn delayed_until(&self, replica: usize, kind: Kind) -> u64 {
+        self.delays.get(&(replica, kind)).copied().unwrap_or_default()
     }
 
     /// Which place of a list is left out, if one is.
@@ -119,6 +131,9 @@ fn act(state: &mut State, action: Action) {
         }
         What::Kill(replica) => Replica::crash(state, replica, state.replicas[replica].incarnation),
         What::Freeze(replica, time) => Replica::freeze(state, replica, time),
+        What::Delay(replica, kind, time) => {
+            state.script.delays.insert((replica, kind), state.script.end.min(now + time));
+        }
         // What was never applied will be, when its time comes.
         What::Recreate if truth.deleting && state.store.get(&key).is_none() => recreate(state, place),
         _ if state.store.get(&key).is_none() || truth.deleting => {}
@@ -220,7 +235,16 @@ fn tamper(state: &mut State, place: usize, what: What, key: &Key) {
     }
     let Some(object) = state.store.get(key) else { return };
     let earlier = object["status"].clone();
-    let (key, wait) = (key.clone(), state.dice.about(("set back", place)).u64(20_000..state.script.end / 3));
+    let mut dice = state.dice.about(("set back", place, state.now()));
+    let (key, wait) = (key.clone(), dice.u64(20_000..state.script.end / 3));
+    // What is set back has to be older than what is there, or nothing comes of it.
+    if dice.bool() {
+        let key = key.clone();
+        state.after(wait / 4, 0, move |state| {
+            let now = state.now();
+            annotate(state, &key, &[("rotate-at", now)]);
+        });
+    }
     state.after(wait, 0, move |state| {
         state.history.note(state.now(), || format!("somebody sets the status of {} back", key.name));
         status_by_hand(state, &key, earlier);
@@ -304,5 +328,5 @@ fn person(state: &mut State) {
         state.history.note(state.now(), || format!("a person confirms {value}"));
         by_hand(state, Verb::Merge, &key, json!({"metadata": {"annotations": {format!("{PREFIX}/confirm"): value}}}));
     }
-    state.after(MINUTE, 1, person);
+    state.after(READING, 1, person);
 }

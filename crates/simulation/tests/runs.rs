@@ -1,7 +1,8 @@
 //! Whole runs: a calm one, those that once broke a promise, and plans that say what has to happen in them.
 
+use dbt_token_simulation::cluster::Kind;
 use dbt_token_simulation::fault::Weather;
-use dbt_token_simulation::plan::{Action, Plan, Role, What};
+use dbt_token_simulation::plan::{Action, Plan, Role, Subject, What};
 use dbt_token_simulation::run::{Outcome, run};
 
 const MINUTE: u64 = 60_000;
@@ -11,7 +12,7 @@ fn calm(roles: &[Role]) -> Plan {
     let plan = Plan::of(1, roles.len());
     let subject = |(place, role): (usize, &Role)| {
         let subject = plan.subjects[place].clone();
-        dbt_token_simulation::plan::Subject { role: *role, after: 60, quiet: 0, applied_at: 1, retains: false, ..subject }
+        Subject { role: *role, after: 60, quiet: 0, applied_at: 1, retains: false, ..subject }
     };
     Plan {
         subjects: roles.iter().enumerate().map(subject).collect(),
@@ -51,14 +52,58 @@ fn a_legacy_token_is_adopted_and_replaced() {
     assert_eq!(kept(&calm(&[Role::Adopts, Role::AdoptsInPlace])).created, 2);
 }
 
+/// Two processes that both lead, of which the second hears nothing new of a kind from then on.
+fn with_a_deaf_leader(plan: Plan, kind: Kind, at: u64) -> Plan {
+    let mut actions = plan.actions;
+    actions.push(Action { at, subject: 0, what: What::Delay(1, kind, MINUTE) });
+    actions.sort_by_key(|action| action.at);
+    Plan { replicas: 2, actions, ..plan }
+}
+
+/// It sees that the token is published, and not that its slot is there.
+#[test]
+fn a_slot_that_a_watch_does_not_show_yet_is_not_lost() {
+    let outcome = kept(&with_a_deaf_leader(calm(&[Role::Plain]), Kind::Secret, 0));
+    assert_eq!(outcome.created, 1);
+}
+
+/// It sees that an object is deleted, and not that it is gone and was applied anew under its name. The moment at which it
+/// hears nothing any more decides how far it goes, so that many are tried.
+#[test]
+fn the_secret_of_an_object_that_was_applied_anew_is_not_touched_for_the_sake_of_the_old_one() {
+    for retains in [false, true] {
+        for deaf_from in (0..100).step_by(4) {
+            let plan = calm(&[Role::Plain]);
+            let subjects = plan.subjects.iter().cloned().map(|subject| Subject { retains, ..subject }).collect();
+            let action = |at, what| Action { at, subject: 0, what };
+            let actions = vec![action(MINUTE, What::Delete), action(MINUTE + 1000, What::Recreate)];
+            let plan = Plan { subjects, actions, ..plan };
+            kept(&with_a_deaf_leader(plan, Kind::ServiceToken, MINUTE + deaf_from));
+        }
+    }
+}
+
+/// The list of the process that sweeps is older than the first use of the token, whose slot and ledger are lost.
+#[test]
+fn a_token_without_slot_and_ledger_is_not_called_unused_on_the_word_of_an_old_list() {
+    let second = 1000;
+    let actions = [
+        (55 * second, What::Freeze(0, 40 * second)),
+        (60 * second, What::DeleteSlot),
+        (94 * second, What::Freeze(1, 60 * second)),
+        (96 * second, What::WipeStatus),
+    ];
+    let actions = actions.map(|(at, what)| Action { at, subject: 0, what }).to_vec();
+    kept(&Plan { actions, replicas: 2, ..calm(&[Role::Plain]) });
+}
+
 /// Each of these once broke a promise: an adoption that was held back by a failure went on as a creation (3, 10, 21); a
 /// replaced token whose slot was never labelled waited for ever (736); two processes that both led wrote the same status in
 /// turn, a hundred times a second (8); a creation that landed late was kept because of another token of its serial that had
-/// been let go (235); a process with an old cache gave away (1733), or deleted (3745), the Secret of an object that had been
-/// applied anew. Two processes that both lead may each make a token of one serial (253).
+/// been let go (235). Two processes that both lead may each make a token of one serial (253).
 #[test]
 fn what_was_mended_stays_mended() {
-    for seed in [3, 8, 10, 21, 235, 253, 736, 1733, 3745] {
+    for seed in [3, 8, 10, 21, 235, 253, 736] {
         kept(&Plan::of(seed, 10));
     }
 }

@@ -103,7 +103,8 @@ impl Watches {
             20..120 => dice.u64(50..2_000),
             _ => dice.u64(1..6),
         };
-        watch.last = state.replicas[replica].arrival(now, watch.last.max(now + delay));
+        let due = (now + delay).max(state.script.delayed_until(replica, change.key.kind));
+        watch.last = state.replicas[replica].arrival(now, watch.last.max(due));
         let wait = watch.last - now;
         if (120..125).contains(&lot) {
             state.coverage.note_beside("watch cut");

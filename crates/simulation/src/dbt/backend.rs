@@ -178,7 +178,9 @@ impl Backend for SimulatedBackend {
     }
 
     async fn list(&self) -> Exchanged<Vec<Token>> {
-        self.exchange("list", String::new(), Way::DbtRead, |state| {
+        let replica = self.replica;
+        self.exchange("list", String::new(), Way::DbtRead, move |state| {
+            state.judge.note_list(&state.dbt, (replica, state.replicas[replica].incarnation));
             let mut tokens = state.dbt.list();
             let left_out = state.script.left_out_of_a_list(tokens.len(), state.now());
             if let Some(place) = left_out.filter(|place| tokens[*place].id != ADMIN) {
