@@ -12,6 +12,9 @@ use crate::site::install;
 /// The key of every Secret that holds the token.
 pub(super) const KEY: &str = "token";
 
+/// The name of the DbtAccount.
+pub(super) const ACCOUNT: &str = "analytics";
+
 /// More than any run of some minutes needs, and few enough to show a loop.
 pub(super) const MINTS_PER_HOUR: u32 = 2000;
 
@@ -53,7 +56,7 @@ impl Member {
             "apiVersion": "tokens.dbt-operator.dev/v1alpha1", "kind": "ServiceToken",
             "metadata": {"name": self.name, "namespace": NAMESPACE},
             "spec": {
-                "accountRef": {"name": "analytics"},
+                "accountRef": {"name": ACCOUNT},
                 "permissions": permissions(0),
                 "secret": {"name": self.secret()},
                 "rotation": {"retire": {"after": "3s", "volumeSync": "4s", "quietPeriod": "0s"}},
@@ -120,7 +123,7 @@ impl Cast {
     pub(super) fn account(emulator: &Emulator) -> Value {
         let url = &emulator.https_url;
         json!({
-            "apiVersion": "tokens.dbt-operator.dev/v1alpha1", "kind": "DbtAccount", "metadata": {"name": "analytics"},
+            "apiVersion": "tokens.dbt-operator.dev/v1alpha1", "kind": "DbtAccount", "metadata": {"name": ACCOUNT},
             "spec": {
                 "accessUrl": url,
                 "accountId": emulator.account_id,

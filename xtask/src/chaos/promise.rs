@@ -39,17 +39,27 @@ pub(super) fn judge(
 
     let refused: Vec<&Refusal> = report.refused.iter().filter(|refusal| !is_excused(refusal, storm)).collect();
     note("P1", refused.iter().map(ToString::to_string).collect());
-    note("P3", ownership(stage, &tokens)?);
+    let owned = Owned::of(stage, &tokens)?;
+    note("P3", owned.findings());
     note("P4", strangers(stage, &tokens, &requests)?);
     let leaks = leaking(story, stage)?;
     note("P5", leaks);
     let created = tokens.iter().filter(|token| !token["created_by"].is_null()).count();
     let too_many = created > usize::try_from(MINTS_PER_HOUR).unwrap_or(usize::MAX);
     note("P6", too_many.then(|| format!("{created} creations")).into_iter().collect());
-    note("P6", creations::repeated(&tokens, &requests));
+    let repeated = creations::repeated(&tokens, &requests);
+    note("P6", repeated.clone());
     note("P7", unending(stage));
     note("P8", writes);
-    tell(story, storm, &report, &Figures { created, refused: refused.len(), converged, rotations: rotations(stage)? });
+    let figures = Figures {
+        created,
+        leaked: owned.leaked().count(),
+        repeated: repeated.len(),
+        refused: refused.len(),
+        converged,
+        rotations: rotations(stage)?,
+    };
+    tell(story, storm, &report, &figures);
     if broken.is_empty() {
         story.say("every promise was kept");
         return Ok(());
@@ -62,6 +72,8 @@ pub(super) fn judge(
 
 struct Figures {
     created: usize,
+    leaked: usize,
+    repeated: usize,
     refused: usize,
     converged: Duration,
     rotations: usize,
@@ -81,6 +93,8 @@ fn tell(story: &mut Story, storm: &Storm, report: &Report, figures: &Figures) {
         ("refused otherwise", figures.refused.to_string()),
         ("longest pause of a consumer", wait::spoken(report.longest_pause)),
         ("tokens created", figures.created.to_string()),
+        ("tokens leaked", figures.leaked.to_string()),
+        ("double mints", figures.repeated.to_string()),
         ("rotations in the histories", figures.rotations.to_string()),
         ("time to rest", wait::spoken(figures.converged)),
     ];
@@ -95,20 +109,35 @@ fn is_excused(refusal: &Refusal, storm: &Storm) -> bool {
     storm.is_deleted(&refusal.secret, refusal.at) || refusal.uid.as_ref().is_none_or(|uid| storm.revoked.contains(uid))
 }
 
-/// P3: at rest each object has exactly one live token, the one that its status names; and none of ours lives beside them.
-fn ownership(stage: &Stage, tokens: &[Value]) -> Result<Vec<String>, Error> {
-    let objects = stage.site.kubectl.json(&["get", "servicetokens", "-n", NAMESPACE])?;
-    let items = objects["items"].as_array().cloned().unwrap_or_default();
-    let named: BTreeSet<i64> = items.iter().filter_map(|object| object["status"]["token"]["id"].as_i64()).collect();
-    let mine = tokens.iter().filter(|token| token["state"] == 1 && !token["created_by"].is_null());
-    let live: BTreeSet<i64> = mine.filter_map(|token| token["id"].as_i64()).collect();
-    let mut found = Vec::new();
-    if named.len() != items.len() {
-        found.push(format!("{} objects name {} tokens", items.len(), named.len()));
+/// What P3 is about: at rest each object has exactly one live token, the one that its status names; and none of ours lives
+/// beside them.
+struct Owned {
+    objects: usize,
+    named: BTreeSet<i64>,
+    live: BTreeSet<i64>,
+}
+
+impl Owned {
+    fn of(stage: &Stage, tokens: &[Value]) -> Result<Self, Error> {
+        let objects = stage.site.kubectl.json(&["get", "servicetokens", "-n", NAMESPACE])?;
+        let items = objects["items"].as_array().cloned().unwrap_or_default();
+        let named = items.iter().filter_map(|object| object["status"]["token"]["id"].as_i64()).collect();
+        let mine = tokens.iter().filter(|token| token["state"] == 1 && !token["created_by"].is_null());
+        Ok(Self { objects: items.len(), named, live: mine.filter_map(|token| token["id"].as_i64()).collect() })
     }
-    found.extend(live.difference(&named).map(|id| format!("token {id} lives, and no object names it")));
-    found.extend(named.difference(&live).map(|id| format!("token {id} is named, and does not live")));
-    Ok(found)
+
+    /// Live tokens of ours that no object names.
+    fn leaked(&self) -> impl Iterator<Item = &i64> {
+        self.live.difference(&self.named)
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let Self { objects, named, live } = self;
+        let alike = (named.len() != *objects).then(|| format!("{objects} objects name {} tokens", named.len()));
+        let leaked = self.leaked().map(|id| format!("token {id} lives, and no object names it"));
+        let dead = named.difference(live).map(|id| format!("token {id} is named, and does not live"));
+        alike.into_iter().chain(leaked).chain(dead).collect()
+    }
 }
 
 /// P4: nobody touched what is not ours, and no account's credential.

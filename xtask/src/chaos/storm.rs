@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::Value;
 
-use super::cast::Member;
+use super::cast::{self, Member};
 use super::fault::{ALL, Fault, Undo};
 use super::{Error, NAMESPACE, Stage};
 use crate::story::Story;
@@ -101,7 +101,9 @@ impl Storm {
             self.tend(stage)?;
             let is_whole = self.undo.is_empty() && self.down.is_empty();
             // An API server that is starting answers nobody yet.
-            let rests = is_whole && unsettled(stage).is_ok_and(|left| left.is_empty());
+            let rests = is_whole
+                && unsettled(stage).is_ok_and(|left| left.is_empty())
+                && unreported(stage).is_ok_and(|left| left.is_none());
             Ok(rests.then_some(()))
         })?;
         Ok(started.elapsed())
@@ -178,7 +180,7 @@ impl Storm {
 
     /// A person confirms what an account asks, once it does: in this cluster everything that is missing is really gone.
     fn confirm(&mut self, stage: &Stage) {
-        let Ok(account) = stage.site.kubectl.json(&["get", "dbtaccount", "analytics"]) else { return };
+        let Ok(account) = stage.site.kubectl.json(&["get", "dbtaccount", cast::ACCOUNT]) else { return };
         let conditions = account["status"]["conditions"].as_array();
         let messages = conditions.into_iter().flatten().filter_map(|condition| condition["message"].as_str());
         let Some(value) = messages.filter_map(|message| message.split("confirm=").nth(1)).next() else { return };
@@ -187,7 +189,7 @@ impl Storm {
         if account["metadata"]["annotations"]["tokens.dbt-operator.dev/confirm"] == value {
             return;
         }
-        if stage.site.kubectl.run(&["annotate", "dbtaccount", "analytics", "--overwrite", &annotation]).is_ok() {
+        if stage.site.kubectl.run(&["annotate", "dbtaccount", cast::ACCOUNT, "--overwrite", &annotation]).is_ok() {
             self.confirmed += 1;
         }
     }
@@ -272,6 +274,24 @@ pub(super) fn unsettled(stage: &Stage) -> Result<Vec<String>, Error> {
     Ok(left)
 }
 
+/// What keeps the account from rest: its status is written once more when a list shows what became of the last tokens, which
+/// may be an interval of its inventory later.
+fn unreported(stage: &Stage) -> Result<Option<String>, Error> {
+    let account = stage.site.kubectl.json(&["get", "dbtaccount", cast::ACCOUNT])?;
+    let living = stage.emulator.tokens()?.iter().filter(|token| token["state"] == 1).count();
+    Ok(uncounted(&account, living, stage.cast.members.len()))
+}
+
+fn uncounted(account: &Value, living: usize, managed: usize) -> Option<String> {
+    let status = &account["status"];
+    let ready = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
+    let is_ready = ready.is_some_and(|ready| ready["status"] == "True" && ready["reason"] == "Connected");
+    let counts = &status["tokens"];
+    let is_counted = counts["active"] == living && counts["managed"] == managed;
+    (!is_ready || !is_counted)
+        .then(|| format!("the account counts {counts}, and {living} live; Ready {}", ready.unwrap_or(&Value::Null)))
+}
+
 /// What keeps an object from rest.
 fn restless(object: &Value) -> Option<String> {
     let status = &object["status"];
@@ -340,6 +360,18 @@ mod tests {
                 ],
             },
         })
+    }
+
+    #[test]
+    fn an_account_rests_when_it_counted_what_lives() {
+        let account = |status: &str, active: u32, managed: u32| {
+            let ready = json!({"type": "Ready", "status": status, "reason": "Connected"});
+            json!({"status": {"conditions": [ready], "tokens": {"active": active, "managed": managed}}})
+        };
+        assert_eq!(uncounted(&account("True", 9, 4), 9, 4), None);
+        for restless in [account("True", 10, 4), account("True", 9, 5), account("False", 9, 4), json!({})] {
+            assert!(uncounted(&restless, 9, 4).is_some(), "{restless}");
+        }
     }
 
     #[test]
