@@ -28,6 +28,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 
 pub use leader::Leadership;
+pub use reconcile::OBJECTION;
 pub use start::{Options, StartError, start};
 
 use crate::account::{Accounts, Affected, Change, Connector, DbtConnector, Surroundings, Watched};

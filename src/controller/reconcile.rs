@@ -25,6 +25,9 @@ use crate::api::v1alpha1::{DbtAccount, ServiceToken};
 /// Steps in one go. A whole rotation takes about twelve; what needs more comes back at once and lets others in between.
 const MAXIMUM_STEPS: usize = 24;
 
+/// What a status says when the plan asked for what the interlock refuses, which is a bug of the operator.
+pub const OBJECTION: &str = "the operator's own safety check refuses a step";
+
 /// How soon an object is looked at again if something had changed under a step, or its steps are used up.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -111,7 +114,7 @@ async fn act(context: &Context, seen: &Seen, effect: &Effect, plan: &Plan) -> Ne
     if let Err(objection) = interlock::check(&seen.observation, effect) {
         tracing::error!(effect = effect.word(), objection, "the interlock refuses an effect; a person must look");
         context.metrics.effect(effect.word(), "interlock", Duration::ZERO);
-        let message = format!("the operator's own safety check refuses a step: {objection}");
+        let message = format!("{OBJECTION}: {objection}");
         return fail(context, seen, Failure { kind: TroubleKind::Cluster, message, not_before: None, stale: false });
     }
     let outcome = match execute::execute(context, seen, effect, &plan.report).await {

@@ -1,5 +1,6 @@
 //! What Secrets say, and what is true of the tokens that they name: what a judgement rests on.
 
+use dbt_token_operator::controller::OBJECTION;
 use dbt_token_planner::identity::TokenId;
 use dbt_token_planner::mark::Mark;
 use serde_json::{Value, json};
@@ -55,10 +56,19 @@ pub fn is_managed(secret: &Value) -> bool {
 
 /// Whether something that is written holds the string of a token.
 pub fn holds_a_string(value: &Value) -> bool {
+    says(value, "dbtc_u")
+}
+
+/// Whether something that is written tells that the planner asked for what its own safety check refuses.
+pub fn tells_of_an_objection(value: &Value) -> bool {
+    says(value, OBJECTION)
+}
+
+fn says(value: &Value, part: &str) -> bool {
     match value {
-        Value::String(text) => text.contains("dbtc_u"),
-        Value::Array(items) => items.iter().any(holds_a_string),
-        Value::Object(fields) => fields.values().any(holds_a_string),
+        Value::String(text) => text.contains(part),
+        Value::Array(items) => items.iter().any(|item| says(item, part)),
+        Value::Object(fields) => fields.values().any(|field| says(field, part)),
         _ => false,
     }
 }

@@ -10,6 +10,7 @@ use crate::cluster::{Change, Key, Kind, Operation, Store, Verb};
 use crate::dbt::{ADMIN, Dbt, Maker, Stored};
 use crate::evidence::{
     holds_a_string, is_held_by_an_adopted_slot, is_managed, is_of_this_installation, loses_a_token, stored_strings_beside,
+    tells_of_an_objection,
 };
 use crate::plan::{Role, Subject};
 use crate::replica::{INSTALLATION, NAMESPACE};
@@ -165,6 +166,9 @@ impl Judge {
         if key.kind != Kind::Secret {
             if verb.writes() && holds_a_string(body) {
                 self.broken(Promise::P5, format!("a token's string is written to {key}"));
+            }
+            if verb.writes() && tells_of_an_objection(body) {
+                self.broken(Promise::P2, format!("the planner asked for what its safety check refuses, as {key} tells"));
             }
             return None;
         }

@@ -236,7 +236,9 @@ fn tamper(state: &mut State, place: usize, what: What, key: &Key) {
     let Some(object) = state.store.get(key) else { return };
     let earlier = object["status"].clone();
     let mut dice = state.dice.about(("set back", place, state.now()));
-    let (key, wait) = (key.clone(), dice.u64(20_000..state.script.end / 3));
+    // As long as faults last.
+    let (latest, end) = (state.script.end - state.now(), state.script.end);
+    let (key, wait) = (key.clone(), dice.u64(20_000..latest.min(end / 3)));
     // What is set back has to be older than what is there, or nothing comes of it.
     if dice.bool() {
         let key = key.clone();

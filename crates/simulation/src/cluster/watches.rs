@@ -65,7 +65,8 @@ impl Watches {
         let version = state.store.version();
         let Some(place) = state.watches.open.iter().position(|watch| watch.id == id) else { return };
         let watch = state.watches.open.remove(place);
-        let has_told_everything = watch.last <= state.now();
+        // What is due in this very moment may come after the end, and then never.
+        let has_told_everything = watch.last < state.now();
         if has_told_everything {
             let (api, kind) = watch.operation.key.kind.names();
             let object =
