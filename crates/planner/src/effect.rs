@@ -198,7 +198,7 @@ pub enum LedgerEntry {
     GiveUp,
     /// The attempt is not wanted any more.
     Abandon,
-    /// A lost ledger is written again from slots and target.
+    /// A ledger that was lost or set back is written again from slots and target.
     Rebuild,
     /// A retiring token is gone.
     Forget(Serial),

@@ -102,7 +102,11 @@ fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) 
             let alone = Ledger { restarted: before.restarted, ..ledger.clone() } == *before;
             require(of_current && alone, "more than a restart is written down")
         }
-        LedgerEntry::Rebuild => require(before.is_blank(), "a ledger is rebuilt that is not lost"),
+        LedgerEntry::Rebuild => {
+            let forward = ledger.current.map(|current| current.serial) >= before.current.map(|current| current.serial);
+            require(before.is_blank() || is_set_back(observation), "a ledger is rebuilt that is neither lost nor set back")?;
+            require(forward, "an older token is published again")
+        }
         LedgerEntry::Clear => require(observation.deleted_at.is_some(), "the ledger of a living object is cleared"),
         LedgerEntry::Forget(serial) => {
             let gone = before.retiring.iter().find(|entry| entry.serial == serial);
@@ -111,6 +115,14 @@ fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) 
         }
         _ => require(keeps_current && ledger.retiring == before.retiring, "the published token changes without a proof"),
     }
+}
+
+/// Whether consumers find a token that was committed after the one that the ledger calls current.
+fn is_set_back(observation: &Observation) -> bool {
+    let current = observation.ledger.current.map(|current| current.serial);
+    let is_found = |token| observation.target_holds(token);
+    let mut found = observation.slots.iter().filter(|slot| slot.token().is_some_and(is_found));
+    found.any(|slot| slot.committed && Some(slot.serial) > current)
 }
 
 fn mint(observation: &Observation, serial: Serial) -> Result<(), Objection> {

@@ -211,7 +211,7 @@ pub(super) fn ledger_words(entry: LedgerEntry) -> (&'static str, String) {
         LedgerEntry::Open => ("Create", "creating a token".into()),
         LedgerEntry::GiveUp => ("Create", "giving up an attempt; the next one follows".into()),
         LedgerEntry::Abandon => ("Wait", "the published token is what is declared".into()),
-        LedgerEntry::Rebuild => ("Wait", "the status was lost and is written again".into()),
+        LedgerEntry::Rebuild => ("Wait", "the status was lost, or set back, and is written again".into()),
         LedgerEntry::Forget(_) => ("Retire", "a replaced token is gone".into()),
         LedgerEntry::CallCompromised => ("Rotate", "a person called the published token compromised".into()),
         LedgerEntry::Restarted => ("Restart", "whoever takes the Secret has been restarted".into()),

@@ -1,5 +1,6 @@
-//! A ledger that was lost (status wiped, backup restored) is written again from what cannot be lost with it: the slots,
-//! and the token in the target. Destroys nothing, and names only what was committed once.
+//! A ledger that was lost (status wiped, backup restored), or set back to what it was before the last commit, is written
+//! again from what cannot be lost with it: the slots, and the token in the target. Destroys nothing, and names only what was
+//! committed once.
 
 use jiff::Timestamp;
 
@@ -13,13 +14,24 @@ use crate::stage::write;
 /// Names the highest committed slot as `current` and the others as retiring. The target is asked only for a token whose
 /// slot is gone, and never which of several is the current one.
 pub fn rebuild(observation: &Observation, _now: Timestamp) -> Turn {
-    if !observation.ledger.is_blank() || !has_traces(observation) || observation.account.open().is_none() {
+    let is_lost = observation.ledger.is_blank() && has_traces(observation);
+    if !(is_lost || is_behind(observation)) || observation.account.open().is_none() {
         return Turn::Pass(None);
     }
     if observation.fresh_tokens().is_none() {
         return Turn::read(Need::Tokens(observation.fresh_after));
     }
     write(observation, LedgerEntry::Rebuild, rebuilt(observation))
+}
+
+/// Whether the target holds a token that was committed after the one that the ledger calls current: somebody set the status
+/// back. That older one may have been revoked since, or be about to be.
+pub(crate) fn is_behind(observation: &Observation) -> bool {
+    let ledger = &observation.ledger;
+    let is_after = |slot: &Slot| ledger.current.is_none_or(|current| slot.serial > current.serial);
+    let is_published = |token| observation.target_holds(token) && observation.life(token) != Life::Inactive;
+    let mut later = observation.slots.iter().filter(|slot| slot.committed && !slot.retained && is_after(slot));
+    !ledger.is_blank() && later.any(|slot| slot.token().is_some_and(is_published))
 }
 
 fn has_traces(observation: &Observation) -> bool {
@@ -39,15 +51,29 @@ fn rebuilt(observation: &Observation) -> Ledger {
     let mut retiring: Vec<Entry> = in_target.into_iter().collect();
     retiring.extend(entries.iter().skip(entries.len().saturating_sub(room)));
     retiring.sort();
+    let serial = serial(observation);
+    let ledger = &observation.ledger;
+    let handled_rotate_at = if ledger.is_blank() { &observation.rotate_at } else { &ledger.handled_rotate_at };
     Ledger {
         installation: Some(observation.installation.clone()),
-        // Never 0, even if nothing tells of a serial: a ledger that stays blank would be rebuilt again and again.
-        serial: observation.highest_serial().0.max(1),
+        serial,
         current,
         retiring,
-        handled_rotate_at: observation.rotate_at.clone(),
-        ..observation.ledger.clone()
+        next: None,
+        set_back: ledger.set_back.filter(|found| found.0 > serial),
+        handled_rotate_at: handled_rotate_at.clone(),
+        ..ledger.clone()
     }
+}
+
+/// Marks count only where the whole status was lost: above a ledger that was set back they tell of tokens whose slots were
+/// set back with it, which a person has to confirm.
+fn serial(observation: &Observation) -> i64 {
+    if observation.ledger.is_blank() {
+        // Never 0, even if nothing tells of a serial: a ledger that stays blank would be rebuilt again and again.
+        return observation.highest_serial().0.max(1);
+    }
+    observation.slots.iter().map(|slot| slot.serial.0).fold(observation.ledger.serial, i64::max)
 }
 
 /// A committed slot counts unless a read of that very token answered that it is inactive.
@@ -124,6 +150,35 @@ mod tests {
         check(published().listless(), "read tokens");
         check(published().not_ready(), "pass");
         assert_eq!(turn(&rebuild(&published(), now())), "pass");
+    }
+
+    #[test]
+    fn a_ledger_that_was_set_back_is_written_again_from_what_was_committed_since() {
+        let check = |observation: &Observation, expected: &str| assert_eq!(turn(&rebuild(observation, now())), expected);
+        let behind = |serial: i64| object().published(5, 2202).committed_slot(serial, 2206).listed(serial, 2206).holding(2206);
+        let again = "rebuild; serial 6, current 6:2206, retiring 5:2202";
+        check(&behind(6), again);
+        check(&behind(6).unlisted(2206), again);
+        check(&behind(6).inactive(2202), "rebuild; serial 6, current 6:2206");
+        check(&behind(6).slot_lost(5), "rebuild; serial 6, current 6:2206");
+        // The attempt that made the token is over, and so is any other that was opened beside it.
+        check(&behind(6).attempt(6, crate::ledger::Cause::Requested, 0), again);
+        check(&behind(6).attempt(7, crate::ledger::Cause::Requested, 0), "rebuild; serial 7, current 6:2206, retiring 5:2202");
+        // A mark without a slot is for a person to judge.
+        let found = |serial: i64| behind(6).with(|it| it.ledger.set_back = Some(Serial(serial)));
+        check(&behind(6).listed(9, 2209), again);
+        check(&found(9), "rebuild; serial 6, current 6:2206, retiring 5:2202, set back 9");
+        check(&found(6), again);
+        let requests = behind(6).with(|it| it.rotate_at = Some("noon".into()));
+        check(&requests, again);
+        check(&behind(6).stale(), "read tokens");
+        check(&behind(6).not_ready(), "pass");
+        // What the target does not hold, or was never committed, is no reason.
+        check(&behind(6).holding(2202), "pass");
+        check(&behind(6).inactive(2206), "pass");
+        check(&behind(6).slot_changed(6, |slot| slot.committed = false), "pass");
+        check(&behind(6).slot_changed(6, |slot| slot.retained = true), "pass");
+        check(&behind(4), "pass");
     }
 
     #[test]

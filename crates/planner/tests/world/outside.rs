@@ -165,8 +165,7 @@ pub fn remember(world: &mut World) {
     world.snapshot = Some(Box::new(snapshot));
 }
 
-/// The status alone is set back to what it was, and every process starts anew: a revocation in hand while the commit record
-/// itself goes back could not be called off by anybody.
+/// The status alone is set back to what it was, whatever the replicas have in hand.
 pub fn set_ledger_back(world: &mut World) {
     if let Some(snapshot) = world.snapshot.take() {
         world.object.ledger = snapshot.object.ledger;
@@ -174,9 +173,6 @@ pub fn set_ledger_back(world: &mut World) {
         world.ghosts.ledger_damaged = true;
         world.ghosts.was_set_back = true;
         world.object_written();
-        for replica in 0..world.replicas.len() {
-            restart(world, replica);
-        }
     }
 }
 

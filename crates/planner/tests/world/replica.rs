@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use dbt_token_planner::conclude::conclude;
-use dbt_token_planner::effect::{Effect, Need, Outcome};
+use dbt_token_planner::effect::{Effect, LedgerEntry, Need, Outcome};
 use dbt_token_planner::identity::Serial;
 use dbt_token_planner::interlock;
 use dbt_token_planner::observation::{Condemnation, Observation};
 use dbt_token_planner::plan::{Plan, Step, plan};
 use dbt_token_planner::report::Report;
 
-use super::mutation;
+use super::mutation::{self, Mutation};
 use super::observe::{View, observation, ser, tick_of, time, tok};
 use super::shared::Shared;
 use super::{Hand, Phase, Record, Slot, Tok, World, bit};
@@ -158,6 +158,7 @@ pub fn look(world: &World, replica: usize, shared: &Shared) -> Option<World> {
     let view = View::of(world, replica, shared);
     let object_current = world.replicas[replica].object.as_ref().is_none_or(|cached| cached.current);
     let target_current = world.replicas[replica].target.as_ref().is_none_or(|cached| cached.current);
+    let slots_current = view.slots == world.slots;
     let planned = planned(view, shared);
     let mut world = world.clone();
     if planned.objection.is_some() {
@@ -168,9 +169,16 @@ pub fn look(world: &World, replica: usize, shared: &Shared) -> Option<World> {
         Next::ReadTokens => read_list(&mut world, replica, shared, 0),
         Next::ReadConsumers => world.replicas[replica].consumers = Some((world.pod, world.tick)),
         Next::ReadToken(token) => read_token(&mut world, replica, token),
+        // A ledger is rebuilt only if the slots, read live, are those that were seen.
+        Next::Job(job) if !slots_current && is_rebuild(job, shared) => return None,
         Next::Job(job) => world.replicas[replica].phase = Phase::Pending(Hand { job, object_current, target_current }),
     }
     Some(world)
+}
+
+fn is_rebuild(job: u32, shared: &Shared) -> bool {
+    let rebuild = matches!(shared.jobs.value(job).effect, Some(Effect::WriteLedger { entry: LedgerEntry::Rebuild, .. }));
+    rebuild && !shared.is(Mutation::RebuildFromCache)
 }
 
 /// A new list, of which a lagging server of dbt's may leave out some tokens.

@@ -341,7 +341,7 @@ fn annotations_and_damage_are_told_and_left_alone() {
     );
     check(published().listed(3, 2183), "blocked DryRun", &["Delete: delete token 2183 created 2026-11-23, which is not in use"]);
     let lost = published().with(|it| it.ledger = crate::ledger::Ledger::default());
-    check(lost, "blocked DryRun", &["Wait: the status was lost and is written again"]);
+    check(lost, "blocked DryRun", &["Wait: the status was lost, or set back, and is written again"]);
     check(published().listed(9, 2209), "blocked DryRun", &["Wait: tokens exist that this cluster does not know"]);
 }
 
