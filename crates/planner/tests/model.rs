@@ -100,6 +100,7 @@ holds![
     late_create,
     legacy,
     ledger_set_back,
+    ledger_set_back_far,
     ledger_set_back_without_dbt,
     lost_answer,
     many_edits,

@@ -14,7 +14,7 @@ use crate::report::{
 };
 use crate::retirement::{self, Case};
 use crate::rotation::LegacyPolicy;
-use crate::stage::retire;
+use crate::stage::{rebuild, retire};
 use crate::trigger;
 
 /// The reason of `Rotating` for a legacy token that is left alone.
@@ -65,9 +65,10 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
 /// The token that the target is known to hold, and since when that is known.
 fn published(observation: &Observation, now: Timestamp) -> Option<Published> {
     let before = observation.record.published.clone();
-    match observation.ledger.current {
-        Some(current) if observation.target_holds(current.token) => {
-            before.filter(|published| published.token == current.token).or(Some(Published { token: current.token, at: now }))
+    let named = observation.ledger.current.map(|current| current.token);
+    match rebuild::published_since(observation).or(named) {
+        Some(token) if observation.target_holds(token) => {
+            before.filter(|published| published.token == token).or(Some(Published { token, at: now }))
         }
         _ => before
             .filter(|published| observation.ledger.names_token(published.token) || observation.target_holds(published.token)),
@@ -105,8 +106,9 @@ fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Publ
     // A time that is not written down would be another one with each look.
     let is_told = observation.target_is_readable();
     let since = published.filter(|published| is_told && published.token != entry.token).map(|published| published.at);
-    // After a time without a readable target (or without a status) the overlap begins again.
-    let before = retire::replaced_at(observation, entry.token).filter(|_| observation.record.published.is_some());
+    // After a time without a readable target (or without a status, or with that of an earlier time) the overlap begins again.
+    let is_known = observation.record.published.is_some() && !rebuild::is_behind(observation);
+    let before = retire::replaced_at(observation, entry.token).filter(|_| is_known);
     let replaced_at = before.or(since);
     let case = Case::of(observation, entry, replaced_at, now);
     let declared = observation.desired.as_ref().ok().map(|desired| &desired.retirement);

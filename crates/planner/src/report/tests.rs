@@ -443,6 +443,21 @@ fn times_are_taken_when_something_is_first_seen() {
 }
 
 #[test]
+fn what_a_status_that_was_set_back_tells_of_times_does_not_count() {
+    let behind = || published().retiring(4, 2190, 9000).committed_slot(7, 2207).listed(7, 2207).holding(2207);
+    let told = |observation: &Observation| {
+        let Report { token, retiring, .. } = observation.plan().report;
+        let mut times: Vec<_> = retiring.iter().map(|it| (it.id.0, it.replaced_at)).collect();
+        times.extend(token.map(|token| (token.id.0, Some(token.published_at))));
+        times
+    };
+    assert_eq!(told(&behind()), [(2190, Some(now())), (2202, Some(now())), (2207, Some(now()))]);
+    // While dbt is away the ledger stays as it is, and the time is that of the first look.
+    let away = behind().not_ready().with(|it| it.record.published = Some(Published { token: TokenId(2207), at: at(-60) }));
+    assert_eq!(told(&away), [(2190, Some(at(-60))), (2207, Some(at(-60)))]);
+}
+
+#[test]
 fn history_remembers_replacements() {
     let proving = requested().attempt(6, Cause::Requested, 0).filled_slot(6, 2206).listed(6, 2206);
     let begun = proving.plan().report.history;

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use crate::effect::{LedgerEntry, Need};
-use crate::identity::Serial;
+use crate::identity::{Serial, TokenId};
 use crate::ledger::{Entry, Ledger, MAXIMUM_RETIRING};
 use crate::observation::{Life, Observation, Slot, Target};
 use crate::plan::Turn;
@@ -24,14 +24,19 @@ pub fn rebuild(observation: &Observation, _now: Timestamp) -> Turn {
     write(observation, LedgerEntry::Rebuild, rebuilt(observation))
 }
 
-/// Whether the target holds a token that was committed after the one that the ledger calls current: somebody set the status
-/// back. That older one may have been revoked since, or be about to be.
+/// Whether somebody set the status back: see [`published_since`].
 pub(crate) fn is_behind(observation: &Observation) -> bool {
+    published_since(observation).is_some()
+}
+
+/// The token that the target holds, if it was committed after the one that the ledger calls current. That older one may have
+/// been revoked since, or be about to be.
+pub(crate) fn published_since(observation: &Observation) -> Option<TokenId> {
     let ledger = &observation.ledger;
-    let is_after = |slot: &Slot| ledger.current.is_none_or(|current| slot.serial > current.serial);
-    let is_published = |token| observation.target_holds(token) && observation.life(token) != Life::Inactive;
-    let mut later = observation.slots.iter().filter(|slot| slot.committed && !slot.retained && is_after(slot));
-    !ledger.is_blank() && later.any(|slot| slot.token().is_some_and(is_published))
+    let is_after = |slot: &&Slot| ledger.current.is_none_or(|current| slot.serial > current.serial);
+    let is_published = |token: &TokenId| observation.target_holds(*token) && observation.life(*token) != Life::Inactive;
+    let later = observation.slots.iter().filter(|slot| slot.committed && !slot.retained).filter(is_after);
+    later.filter_map(Slot::token).find(is_published).filter(|_| !ledger.is_blank())
 }
 
 fn has_traces(observation: &Observation) -> bool {

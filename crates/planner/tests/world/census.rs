@@ -11,7 +11,7 @@ use super::model::Checked;
 use super::observe::{rows, tok, token_id};
 use super::settle;
 use super::shared::Shared;
-use super::{Gone, Marked, Target, Tok, Token, Toks, World, bit};
+use super::{Gone, Marked, Phase, Target, Tok, Token, Toks, World, bit};
 
 /// The operator revoked a token that a consumer or the target held.
 pub const HARM: u16 = 1 << 8;
@@ -197,7 +197,9 @@ pub fn judge(world: &mut World, shared: &Shared) {
     if serials.windows(2).any(|pair| pair[0] == pair[1]) {
         world.ghosts.broken |= MADE_TWICE;
     }
-    world.ghosts.ledger_damaged = world.ghosts.ledger_damaged && !settle::is_at_rest(world, shared);
+    // What was in hand when somebody set the ledger back is done after that.
+    let is_idle = world.replicas.iter().all(|replica| replica.phase == Phase::Idle);
+    world.ghosts.ledger_damaged = world.ghosts.ledger_damaged && !(is_idle && settle::is_at_rest(world, shared));
     let tidy = || world.slots.len() == 1 && settle::is_at_rest(world, shared);
     if world.ghosts.declared.count_ones() > 1 && tidy() {
         world.ghosts.declared = 1 << world.object.rows;

@@ -279,6 +279,16 @@ pub fn ledger_set_back() -> Configuration {
     }
 }
 
+/// Two tokens were published since; the time at which the first left the target is none of theirs.
+pub fn ledger_set_back_far() -> Configuration {
+    Configuration {
+        left: Left { edits: 2, outside: 1, ticks: 2, ..Left::default() },
+        may: vec![May::Edit, May::SetLedgerBack],
+        witnesses: vec![("an edit is applied", edited)],
+        ..quiet("status set back behind two tokens")
+    }
+}
+
 /// What the status names may be revoked by then, and no list says so.
 pub fn ledger_set_back_without_dbt() -> Configuration {
     Configuration {
