@@ -65,11 +65,11 @@ pub(crate) fn retirement(
     if let Some(turn) = retirement::obstacle(&case) {
         return turn;
     }
+    let Some(tokens) = observation.fresh_tokens() else { return Turn::read(Need::Tokens(observation.fresh_after)) };
     if let Some(turn) = retirement::adopted::condemnation(&case) {
         return turn;
     }
     let (current, Some(rule)) = (case.current, observation.rule.clone()) else { return Turn::Pass(None) };
-    let Some(tokens) = observation.fresh_tokens() else { return Turn::read(Need::Tokens(observation.fresh_after)) };
     let Some(successor) = tokens.get(&current.token) else { return Turn::read(Need::Token(current.token)) };
     match gate::probes(observation, &successor.rows) {
         Err(turn) => turn,

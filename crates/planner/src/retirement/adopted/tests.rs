@@ -38,6 +38,7 @@ fn an_adopted_token_is_condemned_before_it_is_revoked() {
     check(&replaced(), "condemn_adopted 4:17");
     check(&condemned(replaced()), "retire 4:17 after 5");
     check(&object().published(5, 2202).retiring(4, 17, 100).by_adoption(4), "pass until +500");
+    check(&replaced().stale(), "read tokens");
 }
 
 #[test]
