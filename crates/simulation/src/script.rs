@@ -240,17 +240,41 @@ fn tamper(state: &mut State, place: usize, what: What, key: &Key) {
     let (latest, end) = (state.script.end - state.now(), state.script.end);
     let (key, wait) = (key.clone(), dice.u64(20_000..latest.min(end / 3)));
     // What is set back has to be older than what is there, or nothing comes of it.
-    if dice.bool() {
-        let key = key.clone();
-        state.after(wait / 4, 0, move |state| {
-            let now = state.now();
+    let (rotates, at_once) = (dice.u8(..3) > 0, dice.bool());
+    let rotation = if rotates { wait / 4 } else { wait };
+    state.after(rotation, 0, move |state| {
+        let (now, made) = (state.now(), made_for(state, place));
+        if rotates {
             annotate(state, &key, &[("rotate-at", now)]);
-        });
-    }
-    state.after(wait, 0, move |state| {
-        state.history.note(state.now(), || format!("somebody sets the status of {} back", key.name));
-        status_by_hand(state, &key, earlier);
+        }
+        match rotates && at_once {
+            true => set_back_when_made(state, place, made, earlier),
+            false => state.after(wait - rotation, 0, move |state| set_back(state, place, earlier)),
+        }
     });
+}
+
+/// As soon as there is one more token than so many, and before it is published: a ledger that does not know it.
+fn set_back_when_made(state: &mut State, place: usize, made: usize, earlier: Value) {
+    if made_for(state, place) > made {
+        return set_back(state, place, earlier);
+    }
+    if state.now() < state.script.end {
+        state.after(10, 1, move |state| set_back_when_made(state, place, made, earlier));
+    }
+}
+
+/// How many tokens were ever made for an object.
+fn made_for(state: &State, place: usize) -> usize {
+    let uid = crate::judge::uid_of(state, &state.judge.truths[place]);
+    let marks = state.dbt.tokens.values().filter_map(|stored| stored.token.mark.as_ref());
+    marks.filter(|mark| Some(mark.owner.as_str()) == uid.as_deref()).count()
+}
+
+fn set_back(state: &mut State, place: usize, earlier: Value) {
+    let key = state.judge.truths[place].key.clone();
+    state.history.note(state.now(), || format!("somebody sets the status of {} back", key.name));
+    status_by_hand(state, &key, earlier);
 }
 
 fn status_by_hand(state: &mut State, key: &Key, status: Value) {
