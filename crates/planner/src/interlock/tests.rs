@@ -71,7 +71,10 @@ fn the_ledger_moves_forward_only() {
     refused(&it, &writing(LedgerEntry::Rebuild, &it, |_| {}), "a ledger is rebuilt that is neither lost nor set back");
     allowed(&object(), &writing(LedgerEntry::Rebuild, &object(), |ledger| ledger.current = Some(entry(5, 2202))));
     let behind = published().committed_slot(6, 2206).listed(6, 2206).holding(2206);
-    allowed(&behind, &writing(LedgerEntry::Rebuild, &behind, |ledger| (ledger.serial, ledger.current) = (6, Some(entry(6, 2206)))));
+    allowed(
+        &behind,
+        &writing(LedgerEntry::Rebuild, &behind, |ledger| (ledger.serial, ledger.current) = (6, Some(entry(6, 2206)))),
+    );
     refused(&it, &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None), "the ledger of a living object is cleared");
     allowed(&deleted(published()), &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None));
     let retiring = published().retiring(4, 2190, 9);
