@@ -90,6 +90,8 @@ fn write_ledger(observation: &Observation, entry: LedgerEntry, ledger: &Ledger) 
     let keeps_current = ledger.current == before.current;
     let keeps_compromised = ledger.compromised >= before.compromised || entry == LedgerEntry::Rebuild;
     require(keeps_compromised, "a compromised token is taken for a sound one")?;
+    let keeps_set_back = ledger.set_back >= before.set_back || entry == LedgerEntry::SetBackConfirmed;
+    require(keeps_set_back, "it is forgotten that the cluster may have been set back in time")?;
     let opens_new =
         ledger.next.as_ref().is_none_or(|attempt| before.next.as_ref() == Some(attempt) || attempt.serial.0 > before.serial);
     require(opens_new, "a serial is opened twice")?;

@@ -73,9 +73,9 @@ impl Scratch {
         Ok(Self { tree, target, logs, _lock: file })
     }
 
-    /// Has a command run in the copy, and build beside it.
+    /// Has a command run in the copy, and build beside it. A bug is a line or two, so that much of what was built is used again.
     pub(super) fn at_home<'command>(&self, command: &'command mut Command) -> &'command mut Command {
-        command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target)
+        command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "1")
     }
 
     /// Where the words of a run go.

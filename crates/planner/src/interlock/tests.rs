@@ -70,6 +70,10 @@ fn the_ledger_moves_forward_only() {
     allowed(&called, &writing(LedgerEntry::CallCompromised, &called, |ledger| ledger.compromised = Some(Serial(5))));
     refused(&it, &writing(LedgerEntry::Rebuild, &it, |_| {}), "a ledger is rebuilt that is neither lost nor set back");
     allowed(&object(), &writing(LedgerEntry::Rebuild, &object(), |ledger| ledger.current = Some(entry(5, 2202))));
+    let found = published().with(|it| it.ledger.set_back = Some(Serial(9)));
+    let unsaid = "it is forgotten that the cluster may have been set back in time";
+    refused(&found, &writing(LedgerEntry::Open, &found, |ledger| ledger.set_back = None), unsaid);
+    allowed(&found, &writing(LedgerEntry::SetBackConfirmed, &found, |ledger| ledger.set_back = None));
     let behind = published().committed_slot(6, 2206).listed(6, 2206).holding(2206);
     allowed(
         &behind,
