@@ -83,12 +83,14 @@ fn harmed(observation: &Observation, effect: &Effect) -> Option<TokenId> {
     }
 }
 
-/// The object among leftovers, without them, and under deletion.
-fn stages(ledger: Ledger, record: Record) -> [Observation; 3] {
+/// The object among leftovers, without them, with a Secret that somebody emptied, and under deletion.
+fn stages(ledger: Ledger, record: Record) -> [Observation; 4] {
     let cluttered = observation(ledger, record);
     let dying = Observation { deleted_at: Some(now()), ..cluttered.clone() };
     let tidy = Observation { slots: vec![slot(4, 2, true), slot(5, 1, true)], ..cluttered.clone() };
-    [cluttered, tidy, dying]
+    let nothing = TargetState { token: None, rule: None, intact: true, taken_over: false };
+    let emptied = Observation { target: Target::Ours(nothing), ..tidy.clone() };
+    [cluttered, tidy, emptied, dying]
 }
 
 fn rows() -> GrantRows {
