@@ -1,6 +1,6 @@
 //! Who may ask for what, whose Secret it is, and the alarms that only a person can end.
 
-use dbt_cloud_emulator::TokenId;
+use dbt_cloud_emulator::{Grant, SeedToken, TokenId};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         of_two_accounts_for_one_dbt_the_older_serves,
         many_vanished_tokens_are_replaced_only_when_a_person_says_so,
         an_older_ledger_revokes_nothing_until_a_person_says_so,
+        an_older_status_is_written_again_from_what_was_published_since,
     )
 }
 
@@ -230,30 +231,54 @@ async fn an_older_ledger_revokes_nothing_until_a_person_says_so(scene: &Scene) {
     token["spec"]["rotation"]["retire"]["after"] = json!("1h");
     scene.apply(&token).await;
     let first = scene.published("ci").await;
+    // What the cluster made before it was set back in time, or what a copy of it makes.
+    let name = scene.status("ci").await.token.and_then(|token| token.name).expect("a published token has a name");
+    let (before, serial) = name.trim_end_matches(']').rsplit_once(' ').expect("a mark ends with the serial");
+    let later = serial.parse::<i64>().expect("a serial is a number") + 5;
+    let unknown = scene.dbt.add_token(SeedToken::new(&format!("{before} {later}]"), &[Grant::new("job_runner").in_project(700)]));
+    scene.disturb();
+    scene.permit("ci", json!([{"permissionSet": "job_admin", "projects": [{"id": 700}]}])).await;
+    let told = scene.expect_account("Ready", "True", "SetBack").await;
+    let second = scene.replaced("ci", &first).await;
+    scene.patch_token("ci", json!({"spec": {"rotation": {"retire": {"after": "0s"}}}})).await;
+    scene.expect("ci", "Ready", "True", "Published").await;
+    let strings = [&first, &second, &unknown.string];
+    assert!(strings.iter().all(|string| scene.dbt.authenticates(string).is_some()), "nothing is revoked");
+    let (_, value) = told.message.rsplit_once('=').expect("the condition names the value that confirms");
+    assert_eq!(value, format!("set-back-{later}"));
+    scene.confirm(value).await;
+    scene.expect_account("Ready", "True", "Connected").await;
+    until(LIMIT, "what the ledger does not know is revoked", async || {
+        if scene.dbt.authenticates(&unknown.string).is_none() { Ok(()) } else { Err("it lives".to_owned()) }
+    })
+    .await;
+    scene.mended();
+    scene.only_live(&[scene.id_of(&second)]).await;
+}
+
+async fn an_older_status_is_written_again_from_what_was_published_since(scene: &Scene) {
+    scene.connect(|_| {}).await;
+    let mut token = scene.token("ci", runner());
+    token["spec"]["rotation"]["retire"]["after"] = json!("1h");
+    scene.apply(&token).await;
+    let first = scene.published("ci").await;
     let old_ledger = serde_json::to_value(scene.status("ci").await.ledger).expect("plain JSON");
     scene.permit("ci", json!([{"permissionSet": "job_admin", "projects": [{"id": 700}]}])).await;
     let second = scene.replaced("ci", &first).await;
-    let both = [scene.id_of(&first), scene.id_of(&second)];
     scene.expect("ci", "Rotating", "True", "AwaitingConsumers").await;
-    scene.disturb();
+    let ledger = scene.status("ci").await.ledger;
     let mut restored = old_ledger;
     restored["retiring"] = Value::Null;
     restored["next"] = Value::Null;
     scene.damage_status("ci", json!({"status": {"ledger": restored}})).await;
-    let told = scene.expect_account("Ready", "True", "SetBack").await;
-    scene.patch_token("ci", json!({"spec": {"rotation": {"retire": {"after": "0s"}}}})).await;
-    scene.expect("ci", "Ready", "True", "Published").await;
-    let live = scene.live();
-    assert!(both.iter().all(|id| live.contains(id)), "nothing is revoked: {live:?}");
-    let (_, value) = told.message.rsplit_once('=').expect("the condition names the value that confirms");
-    scene.confirm(value).await;
-    scene.expect_account("Ready", "True", "Connected").await;
-    until(LIMIT, "one token is left", async || {
-        let live = scene.live();
-        if live.len() == 1 { Ok(()) } else { Err(format!("{live:?}")) }
+    until(LIMIT, "the ledger is as it was", async || {
+        let now = scene.status("ci").await.ledger;
+        if now == ledger { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await;
-    scene.mended();
-    let last = scene.published("ci").await;
-    scene.only_live(&[scene.id_of(&last)]).await;
+    assert_eq!(scene.published("ci").await, second);
+    assert_eq!(scene.live(), [scene.id_of(&first), scene.id_of(&second)]);
+    scene.patch_token("ci", json!({"spec": {"rotation": {"retire": {"after": "0s"}}}})).await;
+    scene.only_live(&[scene.id_of(&second)]).await;
+    scene.expect_account("Ready", "True", "Connected").await;
 }
