@@ -37,6 +37,8 @@ pub(super) struct Storm {
     /// Objects that do not exist now.
     away: BTreeSet<String>,
     turns: BTreeMap<String, usize>,
+    /// Objects whose status was wiped, or one of whose slots was deleted.
+    lost: BTreeMap<String, Fault>,
     /// When somebody last restarted the consumer of an object for the sake of an old token.
     restarted: BTreeMap<(String, i64), Instant>,
     looked: Option<Instant>,
@@ -58,6 +60,7 @@ impl Storm {
             down: BTreeSet::new(),
             away: BTreeSet::new(),
             turns: BTreeMap::new(),
+            lost: BTreeMap::new(),
             restarted: BTreeMap::new(),
             looked: None,
             revoked: BTreeSet::new(),
@@ -223,10 +226,10 @@ impl Storm {
         self.rng.u64(0..1 << 53)
     }
 
-    /// Somebody who is there; only who has no consumer, if that would be left behind.
-    pub(super) fn choose_member(&mut self, stage: &Stage, without_consumer: bool) -> Option<Member> {
+    /// Somebody who is there and may be chosen.
+    pub(super) fn choose_member(&mut self, stage: &Stage, may_be: impl Fn(&Self, &Member) -> bool) -> Option<Member> {
         let there = stage.cast.members.iter().filter(|member| !self.away.contains(&member.name));
-        let there: Vec<&Member> = there.filter(|member| !without_consumer || !member.has_consumer()).collect();
+        let there: Vec<&Member> = there.filter(|member| may_be(self, member)).collect();
         if there.is_empty() {
             return None;
         }
@@ -238,6 +241,16 @@ impl Storm {
         let turn = self.turns.entry(name.to_owned()).or_default();
         *turn += 1;
         *turn
+    }
+
+    /// Whether an object still has what tells of its replaced tokens beside this: the status and the slots. Once both are gone
+    /// such a token waits for its pods, and no report names them, so that nobody would restart them here.
+    pub(super) fn may_lose(&self, object: &str, by: Fault) -> bool {
+        self.lost.get(object).is_none_or(|before| *before == by)
+    }
+
+    pub(super) fn note_lost(&mut self, object: &str, by: Fault) {
+        self.lost.insert(object.to_owned(), by);
     }
 
     pub(super) fn note_revoked(&mut self, uid: &str) {
