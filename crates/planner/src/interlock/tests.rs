@@ -79,6 +79,8 @@ fn the_ledger_moves_forward_only() {
         &behind,
         &writing(LedgerEntry::Rebuild, &behind, |ledger| (ledger.serial, ledger.current) = (6, Some(entry(6, 2206)))),
     );
+    let backward = writing(LedgerEntry::Rebuild, &behind, |ledger| ledger.current = Some(entry(4, 2190)));
+    refused(&behind, &backward, "an older token is published again");
     refused(&it, &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None), "the ledger of a living object is cleared");
     allowed(&deleted(published()), &writing(LedgerEntry::Clear, &it, |ledger| ledger.current = None));
     let retiring = published().retiring(4, 2190, 9);
