@@ -10,9 +10,6 @@ use super::storm::Storm;
 use super::{Error, NAMESPACE, Stage};
 use crate::site;
 
-/// Where a slot names its object.
-const OWNER_NAME: &str = "tokens.dbt-operator.dev/owner-name";
-
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -172,12 +169,7 @@ impl Fault {
     }
 
     fn strike_object(self, storm: &mut Storm, stage: &Stage) -> Result<(), Error> {
-        // What has a consumer would leave it behind.
-        let member = storm.choose_member(stage, |storm, member| match self {
-            Self::DeleteObject => !member.has_consumer(),
-            Self::WipeStatus => storm.may_lose(&member.name, self),
-            _ => true,
-        });
+        let member = storm.choose_member(stage, self == Self::DeleteObject);
         let Some(member) = member else { return Ok(()) };
         let kubectl = &stage.site.kubectl;
         let (name, secret) = (member.name.clone(), member.secret());
@@ -192,10 +184,7 @@ impl Fault {
                 let patch = json!({"stringData": {cast::KEY: "overwritten by somebody"}}).to_string();
                 kubectl.run(&["patch", "secret", &secret, "-n", NAMESPACE, "--type=merge", "-p", &patch])?
             }
-            Self::WipeStatus => {
-                storm.note_lost(&name, self);
-                merge(&["--subresource=status"], json!({"status": null}))?
-            }
+            Self::WipeStatus => merge(&["--subresource=status"], json!({"status": null}))?,
             Self::EditPermissions => {
                 let turn = storm.turn(&name);
                 merge(&[], json!({"spec": {"permissions": cast::permissions(turn)}}))?
@@ -216,7 +205,7 @@ impl Fault {
 
 /// Somebody deletes the token that an object has published, in dbt's web page.
 fn revoke_token(storm: &mut Storm, stage: &Stage) -> Result<(), Error> {
-    let Some(member) = storm.choose_member(stage, |_, _| true) else { return Ok(()) };
+    let Some(member) = storm.choose_member(stage, false) else { return Ok(()) };
     let object = stage.site.kubectl.json(&["get", "servicetoken", &member.name, "-n", NAMESPACE])?;
     let token = &object["status"]["token"];
     let (Some(id), Some(uid)) = (token["id"].as_i64(), token["uid"].as_str()) else { return Ok(()) };
@@ -229,17 +218,13 @@ fn revoke_token(storm: &mut Storm, stage: &Stage) -> Result<(), Error> {
 fn delete_slot(storm: &mut Storm, stage: &Stage) -> Result<(), Error> {
     let kubectl = &stage.site.kubectl;
     let selector = "tokens.dbt-operator.dev/owner-uid";
-    let slots = kubectl.json(&["get", "secrets", "-n", site::install::NAMESPACE, "-l", selector])?;
-    let slots = slots["items"].as_array().into_iter().flatten();
-    let owner = |slot: &Value| slot["metadata"]["annotations"][OWNER_NAME].as_str().unwrap_or_default().to_owned();
-    let slots: Vec<&Value> = slots.filter(|slot| storm.may_lose(&owner(slot), Fault::DeleteSlot)).collect();
+    let slots = kubectl.run(&["get", "secrets", "-n", site::install::NAMESPACE, "-l", selector, "-o", "name"])?;
+    let slots: Vec<&str> = slots.lines().collect();
     if slots.is_empty() {
         return Ok(());
     }
     let slot = slots[storm.choose(slots.len())];
-    let name = slot["metadata"]["name"].as_str().unwrap_or_default();
-    kubectl.run(&["delete", "secret", name, "-n", site::install::NAMESPACE])?;
-    storm.note_lost(&owner(slot), Fault::DeleteSlot);
+    kubectl.run(&["delete", slot, "-n", site::install::NAMESPACE])?;
     Ok(())
 }
 

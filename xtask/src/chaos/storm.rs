@@ -37,10 +37,8 @@ pub(super) struct Storm {
     /// Objects that do not exist now.
     away: BTreeSet<String>,
     turns: BTreeMap<String, usize>,
-    /// Objects whose status was wiped, or one of whose slots was deleted.
-    lost: BTreeMap<String, Fault>,
-    /// When somebody last restarted the consumer of an object for the sake of an old token.
-    restarted: BTreeMap<(String, i64), Instant>,
+    /// When somebody last restarted the consumer of an object for what its status said.
+    restarted: BTreeMap<(String, String), Instant>,
     looked: Option<Instant>,
     /// The uids of tokens that somebody else deleted in dbt.
     pub(super) revoked: BTreeSet<String>,
@@ -60,7 +58,6 @@ impl Storm {
             down: BTreeSet::new(),
             away: BTreeSet::new(),
             turns: BTreeMap::new(),
-            lost: BTreeMap::new(),
             restarted: BTreeMap::new(),
             looked: None,
             revoked: BTreeSet::new(),
@@ -168,15 +165,13 @@ impl Storm {
             let Some(member) = stage.cast.members.iter().find(|member| member.name == name && member.has_consumer()) else {
                 continue;
             };
-            for retiring in object["status"]["retiringTokens"].as_array().into_iter().flatten() {
-                let swap = (name.to_owned(), retiring["id"].as_i64().unwrap_or_default());
-                let is_recent = self.restarted.get(&swap).is_some_and(|at| at.elapsed() < RESTART_AGAIN);
-                if retiring["waitingFor"][0]["rule"] != "Pods" || is_recent {
-                    continue;
-                }
-                if stage.site.kubectl.run(&["rollout", "restart", &member.deployment(), "-n", NAMESPACE]).is_ok() {
-                    self.restarted.insert(swap, Instant::now());
-                }
+            let Some(message) = held_by_a_pod(object) else { continue };
+            let wanted = (name.to_owned(), message.to_owned());
+            if self.restarted.get(&wanted).is_some_and(|at| at.elapsed() < RESTART_AGAIN) {
+                continue;
+            }
+            if stage.site.kubectl.run(&["rollout", "restart", &member.deployment(), "-n", NAMESPACE]).is_ok() {
+                self.restarted.insert(wanted, Instant::now());
             }
         }
     }
@@ -226,10 +221,10 @@ impl Storm {
         self.rng.u64(0..1 << 53)
     }
 
-    /// Somebody who is there and may be chosen.
-    pub(super) fn choose_member(&mut self, stage: &Stage, may_be: impl Fn(&Self, &Member) -> bool) -> Option<Member> {
+    /// Somebody who is there; only who has no consumer, if that would be left behind.
+    pub(super) fn choose_member(&mut self, stage: &Stage, without_consumer: bool) -> Option<Member> {
         let there = stage.cast.members.iter().filter(|member| !self.away.contains(&member.name));
-        let there: Vec<&Member> = there.filter(|member| may_be(self, member)).collect();
+        let there: Vec<&Member> = there.filter(|member| !without_consumer || !member.has_consumer()).collect();
         if there.is_empty() {
             return None;
         }
@@ -241,16 +236,6 @@ impl Storm {
         let turn = self.turns.entry(name.to_owned()).or_default();
         *turn += 1;
         *turn
-    }
-
-    /// Whether an object still has what tells of its replaced tokens beside this: the status and the slots. Once both are gone
-    /// such a token waits for its pods, and no report names them, so that nobody would restart them here.
-    pub(super) fn may_lose(&self, object: &str, by: Fault) -> bool {
-        self.lost.get(object).is_none_or(|before| *before == by)
-    }
-
-    pub(super) fn note_lost(&mut self, object: &str, by: Fault) {
-        self.lost.insert(object.to_owned(), by);
     }
 
     pub(super) fn note_revoked(&mut self, uid: &str) {
@@ -273,6 +258,13 @@ impl Storm {
         let is_between = |(from, until): &(Instant, Option<Instant>)| *from <= at && until.is_none_or(|until| at < until);
         self.deleted.get(secret).into_iter().flatten().any(is_between)
     }
+}
+
+/// What a status says of an old token if a pod that has to be restarted is all that it waits for.
+fn held_by_a_pod(object: &Value) -> Option<&str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let rotating = conditions.iter().find(|condition| condition["type"] == "Rotating")?;
+    rotating["message"].as_str().filter(|message| message.contains("started before the swap"))
 }
 
 /// Objects that are not at rest, each with what its conditions say.
@@ -373,6 +365,16 @@ mod tests {
                 ],
             },
         })
+    }
+
+    #[test]
+    fn a_consumer_is_restarted_when_its_pod_is_what_a_token_waits_for() {
+        let said = |kind: &str, message: &str| json!({"status": {"conditions": [{"type": kind, "message": message}]}});
+        let held = "token 17 waits: pod reader-0 started before the swap";
+        assert_eq!(held_by_a_pod(&said("Rotating", held)), Some(held));
+        assert_eq!(held_by_a_pod(&said("Ready", held)), None);
+        assert_eq!(held_by_a_pod(&said("Rotating", "token 17 waits: minimum overlap until noon")), None);
+        assert_eq!(held_by_a_pod(&at_rest()), None);
     }
 
     #[test]

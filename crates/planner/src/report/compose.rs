@@ -14,7 +14,7 @@ use crate::report::{
 };
 use crate::retirement::{self, Case};
 use crate::rotation::LegacyPolicy;
-use crate::stage::{rebuild, retire};
+use crate::stage::{rebuild, retire, sweep};
 use crate::trigger;
 
 /// The reason of `Rotating` for a legacy token that is left alone.
@@ -40,7 +40,8 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
     let retiring = retiring(observation, step, published, now);
     let mut conditions = vec![verdict.ready()];
     conditions.push(ready::token_usable(observation, published));
-    conditions.push(rotating(observation, step, published, &retiring));
+    let waiting = [retiring.clone(), unnamed(observation, now)].concat();
+    conditions.push(rotating(observation, step, published, &waiting));
     conditions.extend(verdict.reconciling());
     conditions.extend(verdict.stalled());
     let stalled = stalled_event(observation, &conditions);
@@ -51,7 +52,7 @@ fn compose(observation: &Observation, step: &Step, published: Option<&Published>
         // Nothing while no token can be read in the target: when it comes back it counts as published anew, since consumers
         // could not take it up in between.
         token: published.filter(|_| observation.target_is_readable()).map(|published| token(observation, published)),
-        next_step: next_step(observation, step, &retiring),
+        next_step: next_step(observation, step, &waiting),
         plan: Vec::new(),
         history: history(observation, step, published, now),
         last_rotation: last_rotation(observation, published),
@@ -98,18 +99,29 @@ fn ledger_after<'a>(observation: &'a Observation, step: &'a Step) -> &'a Ledger 
 }
 
 fn retiring(observation: &Observation, step: &Step, published: Option<&Published>, now: Timestamp) -> Vec<RetiringReport> {
-    ledger_after(observation, step).retiring.iter().map(|entry| retiring_one(observation, *entry, published, now)).collect()
+    let retiring = ledger_after(observation, step).retiring.iter();
+    retiring.map(|entry| retiring_one(observation, *entry, replaced_at(observation, *entry, published), now)).collect()
 }
 
-fn retiring_one(observation: &Observation, entry: Entry, published: Option<&Published>, now: Timestamp) -> RetiringReport {
-    let listed = observation.known_tokens().find(|token| token.id == entry.token);
+/// Replaced tokens that somebody may use and that no ledger names: what told of them was removed. One that is newer than the
+/// published token is none of them: it goes after the next rotation, and until then nothing is under way.
+fn unnamed(observation: &Observation, now: Timestamp) -> Vec<RetiringReport> {
+    let Some(current) = observation.ledger.current else { return Vec::new() };
+    let older = sweep::kept(observation).into_iter().filter(|(entry, _)| entry.serial < current.serial);
+    older.map(|(entry, replaced_at)| retiring_one(observation, entry, replaced_at, now)).collect()
+}
+
+fn replaced_at(observation: &Observation, entry: Entry, published: Option<&Published>) -> Option<Timestamp> {
     // A time that is not written down would be another one with each look.
     let is_told = observation.target_is_readable();
     let since = published.filter(|published| is_told && published.token != entry.token).map(|published| published.at);
     // After a time without a readable target (or without a status, or with that of an earlier time) the overlap begins again.
     let is_known = observation.record.published.is_some() && !rebuild::is_behind(observation);
-    let before = retire::replaced_at(observation, entry.token).filter(|_| is_known);
-    let replaced_at = before.or(since);
+    retire::replaced_at(observation, entry.token).filter(|_| is_known).or(since)
+}
+
+fn retiring_one(observation: &Observation, entry: Entry, replaced_at: Option<Timestamp>, now: Timestamp) -> RetiringReport {
+    let listed = observation.known_tokens().find(|token| token.id == entry.token);
     let case = Case::of(observation, entry, replaced_at, now);
     let declared = observation.desired.as_ref().ok().map(|desired| &desired.retirement);
     RetiringReport {

@@ -429,6 +429,29 @@ fn a_deadline_that_holds_is_an_alarm_that_sounds_once() {
 }
 
 #[test]
+fn a_token_that_no_ledger_names_is_told_of_while_it_may_be_in_use() {
+    let held = |observation: Observation| observation.with(|it| it.consumers = held_by_a_pod().consumers);
+    let waits = "True AwaitingConsumers: token 2190 waits: pod dagster-0 started before the swap";
+    let stored = published().committed_slot(4, 2190).listed(4, 2190);
+    let lost = published().listed(4, 2190).token(2190, |token| token.last_used = Some(at(-90_000)));
+    for observation in [held(stored.clone()), held(lost.clone())] {
+        rotating(&observation, waits);
+        let report = observation.plan().report;
+        assert_eq!(report.retiring, []);
+        let step = report.next_step.expect("a next step");
+        assert_eq!((step.action, step.message.as_str()), ("Retire", "revoke token 2190: pod dagster-0 started before the swap"));
+    }
+    let up_to_date = "False UpToDate: token 2202 is what is declared";
+    rotating(&held(lost.clone().inactive(2190)), up_to_date);
+    rotating(&held(published().listed(4, 2190).retained_record(4, 2190)), up_to_date);
+    // One that is newer goes after the next rotation.
+    let newer = published().committed_slot(7, 2207).listed(7, 2207).with(|it| it.ledger.serial = 7);
+    rotating(&held(newer), up_to_date);
+    // In doubt nothing is revoked, and nothing announced.
+    rotating(&held(lost.with(|it| it.ledger.set_back = Some(Serial(9)))), up_to_date);
+}
+
+#[test]
 fn times_are_taken_when_something_is_first_seen() {
     let fresh = published().with(|it| it.record.published = None);
     assert_eq!(fresh.plan().report.token.map(|token| token.published_at), Some(now()));

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 
 use crate::effect::{Effect, Need, RevokedBecause};
 use crate::identity::{Serial, TokenId};
+use crate::ledger::Entry;
 use crate::observation::{Condemnation, Life, Observation, Slot, SlotContent, Token};
 use crate::plan::Turn;
 use crate::stage::retire::{replaced_at, retirement};
 
 /// Closes, condemns and revokes, one a pass.
 pub fn sweep(observation: &Observation, now: Timestamp) -> Turn {
-    if observation.ledger.is_blank() || observation.ledger.set_back.is_some() || observation.account.open().is_none() {
+    if !may_sweep(observation) {
         return Turn::Pass(None);
     }
     let slots: Vec<&Slot> = observation.slots.iter().filter(|slot| is_unnamed(observation, slot)).collect();
@@ -27,6 +28,25 @@ pub fn sweep(observation: &Observation, now: Timestamp) -> Turn {
     }
     let turns = slots.into_iter().map(|slot| sweep_slot(observation, slot, now));
     first(turns.chain(strays.into_iter().map(|(token, serial)| sweep_stray(observation, token, serial, now))))
+}
+
+/// What goes the way of a retiring token although no ledger names it, and since when it counts as replaced.
+pub(crate) fn kept(observation: &Observation) -> Vec<(Entry, Option<Timestamp>)> {
+    if !may_sweep(observation) {
+        return Vec::new();
+    }
+    let slots = observation.slots.iter().filter(|slot| is_unnamed(observation, slot) && slot.committed);
+    let stored = slots.filter_map(|slot| {
+        let token = slot.token().filter(|token| is_this_slots(observation, slot, *token))?;
+        (observation.life(token) == Life::Active).then_some(Entry { serial: slot.serial, token })
+    });
+    let lost = strays(observation).into_iter().filter(|(token, serial)| may_be_in_use(observation, token, *serial));
+    let lost = lost.map(|(token, serial)| Entry { serial, token: token.id });
+    stored.chain(lost).map(|entry| (entry, replaced(observation, entry.token))).collect()
+}
+
+fn may_sweep(observation: &Observation) -> bool {
+    !observation.ledger.is_blank() && observation.ledger.set_back.is_none() && observation.account.open().is_some()
 }
 
 /// The first turn that takes a step; otherwise the earliest time at which one may.
@@ -58,16 +78,20 @@ fn sweep_slot(observation: &Observation, slot: &Slot, now: Timestamp) -> Turn {
         Life::Inactive => Turn::act(Effect::CloseSlot(slot.serial)),
         Life::Unlisted => Turn::read(Need::Token(token)),
         Life::Unknown => Turn::Pass(None),
-        // Somebody else's, or one that the ledger names under another serial: both never happen, and neither is destroyed.
-        Life::Active if !observation.is_ours(token) || observation.ledger.names_token(token) => Turn::Pass(None),
-        // What somebody else made goes by the slot of its adoption only.
-        Life::Active if observation.is_adopted(token) && slot.adopted.is_none() => Turn::Pass(None),
+        Life::Active if !is_this_slots(observation, slot, token) => Turn::Pass(None),
         Life::Active if slot.committed => retirement(observation, token, slot.serial, replaced(observation, token), now),
         Life::Active if slot.condemned.is_none() => {
             Turn::act(Effect::Condemn { serial: slot.serial, why: Condemnation::superseded() })
         }
         Life::Active => Turn::act(Effect::Revoke { token, serial: slot.serial, because: RevokedBecause::Stray }),
     }
+}
+
+/// Whether a token may go by this slot. Not if it is somebody else's, or if the ledger names it under another serial: both
+/// never happen. And what somebody else made goes by the slot of its adoption only.
+fn is_this_slots(observation: &Observation, slot: &Slot, token: TokenId) -> bool {
+    let is_known = observation.is_ours(token) && !observation.ledger.names_token(token);
+    is_known && (slot.adopted.is_some() || !observation.is_adopted(token))
 }
 
 /// Active tokens with our mark that no slot of ours holds and that the ledger does not name. One that was adopted is none:
@@ -90,12 +114,15 @@ fn may_still_be_taken_up(observation: &Observation, serial: Serial) -> bool {
 }
 
 fn sweep_stray(observation: &Observation, token: &Token, serial: Serial, now: Timestamp) -> Turn {
-    let another_holds_the_serial = observation.ledger.names(serial);
-    let possibly_in_use = token.last_used.is_some() || observation.target_holds(token.id);
-    if another_holds_the_serial || !possibly_in_use {
+    if !may_be_in_use(observation, token, serial) {
         return Turn::act(Effect::Revoke { token: token.id, serial, because: RevokedBecause::Stray });
     }
     retirement(observation, token.id, serial, replaced(observation, token.id), now)
+}
+
+/// Whether a stray was ever published. The string of one whose serial another token has was never kept.
+fn may_be_in_use(observation: &Observation, token: &Token, serial: Serial) -> bool {
+    !observation.ledger.names(serial) && (token.last_used.is_some() || observation.target_holds(token.id))
 }
 
 /// Since when a token that the ledger does not name may count as replaced: since the published one took its place, and not
