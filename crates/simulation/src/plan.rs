@@ -99,7 +99,7 @@ pub enum What {
     Kill(usize),
     /// A process is stopped for a while.
     Freeze(usize, u64),
-    /// A process hears nothing new of a kind for a while. No seed brings it about: it is for plans that say what has to happen.
+    /// A process hears nothing new of a kind for a while.
     Delay(usize, Kind, u64),
 }
 
@@ -261,6 +261,7 @@ fn action(seed: u64, place: usize, objects: usize, replicas: usize, storm: u64) 
         What::ExpireWatches,
         What::Kill(dice.usize(..replicas)),
         What::Freeze(dice.usize(..replicas), dice.u64(5_000..90_000)),
+        What::Delay(dice.usize(..replicas), pick(&mut dice, &[Kind::ServiceToken, Kind::Secret]), dice.u64(5_000..90_000)),
     ];
     Action { at: dice.u64(5_000..storm - 30_000), subject: dice.usize(..objects), what: pick(&mut dice, &kinds) }
 }

@@ -20,6 +20,9 @@ const MINUTE: u64 = 60_000;
 /// How often a person reads what the account asks.
 const READING: u64 = 10_000;
 
+/// How long dbt does not show a token that a list left out, if it does not.
+const HIDDEN: u64 = MINUTE / 2;
+
 /// What is away, and until when, in milliseconds.
 #[derive(Debug)]
 pub struct Script {
@@ -62,15 +65,24 @@ impl Script {
         self.delays.get(&(replica, kind)).copied().unwrap_or_default()
     }
 
-    /// Which place of a list is left out, if one is.
-    pub fn left_out_of_a_list(&mut self, length: usize, now: u64) -> Option<usize> {
+    /// What is left out of a list, if anything is.
+    pub fn left_out_of_a_list(&mut self, length: usize, now: u64) -> Option<LeftOut> {
         if now >= self.lists_lie_until || length == 0 {
             return None;
         }
         self.lists += 1;
         let mut dice = self.dice.about(("list", self.lists));
-        (dice.u32(..50) == 0).then(|| dice.usize(..length))
+        (dice.u32(..50) == 0).then(|| LeftOut { place: dice.usize(..length), hidden_for: dice.u64(0..2) * HIDDEN })
     }
+}
+
+/// A token that a list leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its place in the whole list.
+    pub place: usize,
+    /// For how many milliseconds dbt does not show it by itself either.
+    pub hidden_for: u64,
 }
 
 /// Puts everything that the plan says into the queue.
@@ -132,6 +144,7 @@ fn act(state: &mut State, action: Action) {
         What::Kill(replica) => Replica::crash(state, replica, state.replicas[replica].incarnation),
         What::Freeze(replica, time) => Replica::freeze(state, replica, time),
         What::Delay(replica, kind, time) => {
+            state.coverage.note_beside("watch silent");
             state.script.delays.insert((replica, kind), state.script.end.min(now + time));
         }
         // What was never applied will be, when its time comes.

@@ -183,10 +183,11 @@ impl Backend for SimulatedBackend {
             state.judge.note_list(&state.dbt, (replica, state.replicas[replica].incarnation));
             let mut tokens = state.dbt.list();
             let left_out = state.script.left_out_of_a_list(tokens.len(), state.now());
-            if let Some(place) = left_out.filter(|place| tokens[*place].id != ADMIN) {
+            if let Some(left_out) = left_out.filter(|left_out| tokens[left_out.place].id != ADMIN) {
                 state.judge.note_late();
                 state.coverage.note_beside("token left out of a list");
-                tokens.remove(place);
+                let token = tokens.remove(left_out.place);
+                state.dbt.hidden.insert(token.id, state.now() + left_out.hidden_for);
             }
             Ok(tokens)
         })
@@ -195,6 +196,9 @@ impl Backend for SimulatedBackend {
 
     async fn get(&self, token: TokenId) -> Exchanged<Lookup> {
         self.exchange("get", token.to_string(), Way::DbtRead, move |state| {
+            if state.dbt.hidden.get(&token).is_some_and(|until| state.now() < *until) {
+                return Err(failure("get", ErrorClass::Denied));
+            }
             let found = state.dbt.tokens.get(&token).filter(|stored| stored.token.active || !state.dbt.hides_deleted);
             Ok(found.map_or(Lookup::Absent, |stored| Lookup::Found(stored.token.clone())))
         })

@@ -56,6 +56,8 @@ pub struct Dbt {
     pub two_steps: bool,
     /// Whether lists leave out deleted tokens.
     pub hides_deleted: bool,
+    /// Tokens that the credential is not shown, each until when: one that is asked for is answered as if it were not there.
+    pub hidden: BTreeMap<TokenId, u64>,
     last: i64,
 }
 
