@@ -33,7 +33,7 @@ pub struct Arguments {
     /// These levels, and no bug that needs another one [default: for each bug the cheapest, up to the one that it names]
     #[arg(long, value_delimiter = ',')]
     levels: Vec<Name>,
-    /// How many histories are simulated for each bug
+    /// How many histories are simulated for each bug, unless it asks for more
     #[arg(long, default_value_t = 300)]
     seeds: u32,
 }
@@ -128,7 +128,8 @@ fn pass_without_a_bug(scratch: &Scratch, trials: &[Trial], arguments: &Arguments
         let searches: Vec<String> = searches.into_iter().cloned().collect();
         let (started, log) = (Instant::now(), scratch.log(&format!("{}-alone", level.name)));
         println!("level {} without a bug, for {} that come; its log is {}", level.name, tried.len(), log.display());
-        let end = level.run(scratch, Request { searches: &searches, seeds: arguments.seeds }, &log)?;
+        let seeds = tried.iter().map(|trial| trial.asked(arguments).seeds).max().unwrap_or_default();
+        let end = level.run(scratch, Request { searches: &searches, seeds }, &log)?;
         if end != End::Passed {
             return Err(Error::FailsAlways {
                 level: level.name.to_string(),
@@ -154,8 +155,12 @@ impl Trial {
         Ok(Row { name: name.clone(), promise: *promise, named: *level, fate, took: started.elapsed() })
     }
 
+    fn asked(&self, arguments: &Arguments) -> Request<'_> {
+        Request { searches: &self.mutant.searches, seeds: arguments.seeds.max(self.mutant.seeds) }
+    }
+
     fn fate(&self, scratch: &Scratch, arguments: &Arguments) -> Result<Fate, level::Error> {
-        let asked = Request { searches: &self.mutant.searches, seeds: arguments.seeds };
+        let asked = self.asked(arguments);
         let mut missed = Vec::new();
         for level in &self.levels {
             let log = scratch.log(&format!("{}-{}", self.mutant.name, level.name));

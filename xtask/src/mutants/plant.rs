@@ -53,6 +53,9 @@ pub(super) struct Mutant {
     /// The configurations of the model that are searched for it.
     #[serde(default)]
     pub(super) searches: Vec<String>,
+    /// How many histories are simulated for it at least, if it takes more than others.
+    #[serde(default)]
+    pub(super) seeds: u32,
     /// Where it is planted, seen from the repository's root.
     pub(super) file: String,
     /// The replacement.

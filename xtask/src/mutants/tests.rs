@@ -23,6 +23,7 @@ fn mutant(file: &str, change: &str) -> Mutant {
         bug: "A bug.".to_owned(),
         level: Name::Model,
         searches: Vec::new(),
+        seeds: 0,
         file: file.to_owned(),
         change: Change::try_from(change.to_owned()).expect("a change"),
     }
@@ -183,6 +184,16 @@ fn a_bug_goes_through_the_levels_that_see_it_up_to_its_own() {
     check(shell(Simulate), &[Model], &[]);
     let another = Arguments { only: vec!["another".to_owned()], levels: Vec::new(), seeds: 1 };
     assert!(trials(vec![planner(Model)], &another).is_empty());
+}
+
+#[test]
+fn a_rare_bug_gets_the_histories_that_it_takes() {
+    let seeds = |own, seeds| {
+        let arguments = Arguments { only: Vec::new(), levels: Vec::new(), seeds };
+        let trials = trials(vec![Mutant { seeds: own, level: Name::Simulate, ..mutant("src/a.rs", "-a") }], &arguments);
+        trials.iter().map(|trial| trial.asked(&arguments).seeds).collect::<Vec<_>>()
+    };
+    assert_eq!([seeds(0, 300), seeds(2000, 300), seeds(2000, 5000)], [[300], [2000], [5000]]);
 }
 
 #[test]
