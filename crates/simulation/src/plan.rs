@@ -156,6 +156,7 @@ impl Plan {
         let again: Vec<Action> =
             again.map(|it| Action { at: (it.at + storm / 5).min(storm - 1000), what: What::Recreate, ..*it }).collect();
         actions.extend(again);
+        actions.extend(silences(seed, replicas, storm));
         actions.sort_by_key(|action| action.at);
         Self {
             seed,
@@ -261,9 +262,20 @@ fn action(seed: u64, place: usize, objects: usize, replicas: usize, storm: u64) 
         What::ExpireWatches,
         What::Kill(dice.usize(..replicas)),
         What::Freeze(dice.usize(..replicas), dice.u64(5_000..90_000)),
-        What::Delay(dice.usize(..replicas), pick(&mut dice, &[Kind::ServiceToken, Kind::Secret]), dice.u64(5_000..90_000)),
     ];
     Action { at: dice.u64(5_000..storm - 30_000), subject: dice.usize(..objects), what: pick(&mut dice, &kinds) }
+}
+
+/// In half of the runs a process hears nothing new of a kind for a while, once or twice.
+fn silences(seed: u64, replicas: usize, storm: u64) -> Vec<Action> {
+    let mut dice = Dice::new(seed).about("silences");
+    let count = if dice.bool() { dice.usize(1..3) } else { 0 };
+    let mut silence = || {
+        let kind = pick(&mut dice, &[Kind::ServiceToken, Kind::Secret]);
+        let what = What::Delay(dice.usize(..replicas), kind, dice.u64(5_000..90_000));
+        Action { at: dice.u64(5_000..storm - 30_000), subject: 0, what }
+    };
+    (0..count).map(|_| silence()).collect()
 }
 
 #[cfg(test)]
