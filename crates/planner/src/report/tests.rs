@@ -434,7 +434,7 @@ fn a_token_that_no_ledger_names_is_told_of_while_it_may_be_in_use() {
     let waits = "True AwaitingConsumers: token 2190 waits: pod dagster-0 started before the swap";
     let stored = published().committed_slot(4, 2190).listed(4, 2190);
     let lost = published().listed(4, 2190).token(2190, |token| token.last_used = Some(at(-90_000)));
-    for observation in [held(stored.clone()), held(lost.clone())] {
+    for observation in [held(stored), held(lost.clone())] {
         rotating(&observation, waits);
         let report = observation.plan().report;
         assert_eq!(report.retiring, []);
