@@ -260,11 +260,14 @@ impl Storm {
     }
 }
 
-/// What a status says of an old token if a pod that has to be restarted is all that it waits for.
+/// What a status says of an old token if a pod that has to be restarted is the first thing that it waits for.
 fn held_by_a_pod(object: &Value) -> Option<&str> {
-    let conditions = object["status"]["conditions"].as_array()?;
-    let rotating = conditions.iter().find(|condition| condition["type"] == "Rotating")?;
-    rotating["message"].as_str().filter(|message| message.contains("started before the swap"))
+    let status = &object["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let rotating = conditions.filter(|condition| condition["type"] == "Rotating").map(|condition| &condition["message"]);
+    let retiring = status["retiringTokens"].as_array().into_iter().flatten();
+    let messages = rotating.chain(retiring.map(|token| &token["waitingFor"][0]["message"]));
+    messages.filter_map(Value::as_str).find(|message| message.contains("started before the swap"))
 }
 
 /// Objects that are not at rest, each with what its conditions say.
@@ -373,6 +376,9 @@ mod tests {
         let held = "token 17 waits: pod reader-0 started before the swap";
         assert_eq!(held_by_a_pod(&said("Rotating", held)), Some(held));
         assert_eq!(held_by_a_pod(&said("Ready", held)), None);
+        let mut replacing = said("Rotating", "token 18 is being replaced (Requested)");
+        replacing["status"]["retiringTokens"] = json!([{"id": 17, "waitingFor": [{"rule": "Pods", "message": held}]}]);
+        assert_eq!(held_by_a_pod(&replacing), Some(held));
         assert_eq!(held_by_a_pod(&said("Rotating", "token 17 waits: minimum overlap until noon")), None);
         assert_eq!(held_by_a_pod(&at_rest()), None);
     }
