@@ -120,7 +120,7 @@ fn sweep_stray(observation: &Observation, token: &Token, serial: Serial, now: Ti
     retirement(observation, token.id, serial, replaced(observation, token.id), now)
 }
 
-/// Whether a stray was ever published. The string of one whose serial another token has was never kept.
+/// Whether a stray may have been published. The string of one whose serial another token has was never kept.
 fn may_be_in_use(observation: &Observation, token: &Token, serial: Serial) -> bool {
     !observation.ledger.names(serial) && (token.last_used.is_some() || observation.target_holds(token.id))
 }
